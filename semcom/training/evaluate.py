@@ -1,0 +1,94 @@
+"""Scores that the cards print: on unseen scenes of every split, with 95 % intervals and the blind score beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from semcom import stats, tasks
+from semcom.data.language import QUESTION_TYPES
+from semcom.data.scenes import Scenes
+from semcom.systems.base import Models
+from semcom.types import Query, Recovered, Sample
+from semcom.vlm.load import load_dual_encoder, load_generative
+
+SPLITS = ("test", "test-compositional", "test-crowded", "test-texture")
+SAMPLES = 1000
+
+Scores = dict[str, Any]
+View = Callable[[Sample], Recovered]
+
+
+def an_image(sample: Sample) -> Recovered:
+    """The original picture."""
+    return Recovered(image=sample.image)
+
+
+def its_caption(sample: Sample) -> Recovered:
+    """The true standard caption, without the picture."""
+    return Recovered(text=sample.captions[0])
+
+
+def nothing(sample: Sample) -> Recovered:
+    """A blind receiver."""
+    return Recovered()
+
+
+def score(
+    task: tasks.Task, samples: list[Sample], view: View, only: Callable[[Query], bool] | None = None
+) -> Scores:
+    """Mean score with its interval, and the same for each question type where there are several."""
+    asked = [(s, q) for s in samples for q in task.queries(s) if only is None or only(q)]
+    answers = task.answer([view(s) for s, _ in asked], [q for _, q in asked])
+    scores = [task.score(a, q) for a, (_, q) in zip(answers, asked, strict=True)]
+    result = _interval(scores, [s.id for s, _ in asked], task.binary)
+    kinds = [q.type for _, q in asked]
+    if len(set(kinds)) > 1:
+        result["by type"] = {}
+        for kind in (k for k in QUESTION_TYPES if k in kinds):
+            rows = [i for i, k in enumerate(kinds) if k == kind]
+            result["by type"][kind] = _interval(
+                [scores[i] for i in rows], [asked[i][0].id for i in rows], task.binary
+            )
+    return result
+
+
+def _interval(scores: list[float], clusters: list[str], binary: bool) -> Scores:
+    mean, low, high = stats.interval(scores, clusters, binary)
+    return {"score": round(mean, 4), "95 % interval": [round(low, 4), round(high, 4)], "n": len(scores)}
+
+
+def score_dual_encoder(folder: Path, samples: int = SAMPLES) -> Scores:
+    """Zero-shot classification and retrieval among 100, on every split."""
+    models = Models(dual=load_dual_encoder(str(folder)))
+    card: Scores = {}
+    for split in SPLITS:
+        data = Scenes(split, samples)
+        drawn = data.batch(0, samples)
+        for name in ("classification", "retrieval"):
+            task = tasks.create(name, models, data)
+            card.setdefault(name, {})[split] = score(task, drawn, an_image)
+    card["chance"] = {"classification": round(1 / 48, 4), "retrieval": 0.01}
+    return card
+
+
+def score_generative(folder: Path, dual: Path, samples: int = SAMPLES) -> Scores:
+    """VQA by type, captions, answers from the true caption alone; the blind score beside each."""
+    models = Models(dual=load_dual_encoder(str(dual)), generative=load_generative(str(folder)))
+    card: Scores = {}
+    for split in SPLITS:
+        data = Scenes(split, samples)
+        drawn = data.batch(0, samples)
+        known = {(s.id, q.text) for s in drawn for q in s.questions if q.in_caption}
+        vqa, captioning = tasks.create("vqa", models, data), tasks.create("captioning", models, data)
+        card[split] = {
+            "vqa": score(vqa, drawn, an_image),
+            "vqa, blind": score(vqa, drawn, nothing),
+            "vqa, true caption alone, questions it determines": score(
+                vqa, drawn, its_caption, lambda q: (q.sample, q.text) in known
+            ),
+            "caption attribute F1": score(captioning, drawn, an_image),
+            "caption attribute F1, blind": score(captioning, drawn, nothing),
+        }
+    return card
