@@ -1,6 +1,7 @@
 """What flows through the program, one direction, no way back.
 
-    Sample -> System.transmit -> Message -> Link.send -> Reception -> System.receive -> Recovered -> Task.answer -> score
+    Sample -> System.transmit -> Message -> Link.send -> Reception
+           -> System.receive -> Recovered -> Task.answer -> score
 
 Images are ``uint8 [H, W, 3]`` RGB arrays everywhere; batches of images are lists or ``[B, H, W, 3]`` arrays.
 """

@@ -244,9 +244,9 @@ def questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
 def words() -> list[str]:
     """Every word of captions, questions and answers, for the embedded tokeniser."""
     grammar = (
-        "a an the is are there at in we see part and , . ? object objects what color shape size which way does point how "
-        "many where mark on background texture larger largest than of left right above below answer : describe image yes "
-        "no none this it picture shows with to or"
+        "a an the is are there at in we see part and , . ? object objects what color shape size which way does point "
+        "how many where mark on background texture larger largest than of left right above below answer : describe "
+        "image yes no none this it picture shows with to or"
     )
     vocabulary = [
         *grammar.split(),

@@ -160,7 +160,7 @@ def draw_scenes(split: str, indices: Sequence[int] | NDArray[np.int64], size: in
     )
 
 
-def _signed_distance(shape: int, u: Floats, v: Floats) -> Floats:
+def _signed_distance(shape: int, u: Floats, v: Floats) -> Any:
     """Distance to the outline (negative inside) in units of the radius; the shape points to -v."""
     if shape == 0:  # circle
         return np.hypot(u, v) - 0.95
@@ -182,7 +182,7 @@ def _signed_distance(shape: int, u: Floats, v: Floats) -> Floats:
     return np.maximum(np.hypot(u, v - 0.5) - 1.0, v - 0.5)  # dome
 
 
-def _mark_distance(mark: int, u: Floats, v: Floats) -> Floats:
+def _mark_distance(mark: int, u: Floats, v: Floats) -> Any:
     """The same for a mark; bars are horizontal in the image."""
     bar = np.maximum(np.abs(u) - 0.42, np.abs(v) - 0.13)
     if MARKS[mark] == "dot":
@@ -292,7 +292,7 @@ def _paint(
 def truth(scenes: SceneBatch, row: int) -> dict[str, Any]:
     """The scene graph of one scene: its background and its objects in caption order (main object first)."""
     texture = int(scenes.texture[row])
-    objects = [
+    objects: list[dict[str, Any]] = [
         {
             "color": COLORS[scenes.color[row, j]],
             "shape": SHAPES[scenes.shape[row, j]],

@@ -24,6 +24,7 @@ RATE = 1.5e-3
 STEPS = 2200
 DEGRADED = 0.45
 GRID = 8
+SAVE_EVERY = 100
 
 
 class Trainee(torch.nn.Module):
@@ -125,7 +126,7 @@ def _train(rank: int, workers: int, folder: Path, device: str, steps: int) -> No
             shown = " ".join(f"{k} {v.item():.3f}" for k, v in parts.items())
             line = f"step {step} contrast {contrast.item():.3f} (top-1 {right:.2f}) label {label.item():.3f} {shown}"
             print(f"{line}  {seen:.0f} images/s", flush=True)
-        if rank == 0 and step % 200 == 199:
+        if rank == 0 and step % SAVE_EVERY == SAVE_EVERY - 1:
             common.save_checkpoint(folder / "checkpoint.pt", step + 1, model, optimizer)
     if rank == 0:
         common.save_checkpoint(folder / "checkpoint.pt", steps, model, optimizer)

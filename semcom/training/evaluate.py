@@ -10,7 +10,7 @@ from semcom import stats, tasks
 from semcom.data.language import QUESTION_TYPES
 from semcom.data.scenes import Scenes
 from semcom.systems.base import Models
-from semcom.types import Query, Recovered, Sample
+from semcom.types import Recovered, Sample
 from semcom.vlm.load import load_dual_encoder, load_generative
 
 SPLITS = ("test", "test-compositional", "test-crowded", "test-texture")
@@ -36,10 +36,13 @@ def nothing(sample: Sample) -> Recovered:
 
 
 def score(
-    task: tasks.Task, samples: list[Sample], view: View, only: Callable[[Query], bool] | None = None
+    task: tasks.Task, samples: list[Sample], view: View, only: set[tuple[str, str]] | None = None
 ) -> Scores:
-    """Mean score with its interval, and the same for each question type where there are several."""
-    asked = [(s, q) for s in samples for q in task.queries(s) if only is None or only(q)]
+    """Mean score with its interval, and the same for each question type where there are several.
+
+    ``only``: the (sample id, question) pairs to ask; all when None.
+    """
+    asked = [(s, q) for s in samples for q in task.queries(s) if only is None or (q.sample, q.text) in only]
     answers = task.answer([view(s) for s, _ in asked], [q for _, q in asked])
     scores = [task.score(a, q) for a, (_, q) in zip(answers, asked, strict=True)]
     result = _interval(scores, [s.id for s, _ in asked], task.binary)
@@ -59,13 +62,13 @@ def _interval(scores: list[float], clusters: list[str], binary: bool) -> Scores:
     return {"score": round(mean, 4), "95 % interval": [round(low, 4), round(high, 4)], "n": len(scores)}
 
 
-def score_dual_encoder(folder: Path, samples: int = SAMPLES) -> Scores:
+def score_dual_encoder(folder: Path) -> Scores:
     """Zero-shot classification and retrieval among 100, on every split."""
     models = Models(dual=load_dual_encoder(str(folder)))
     card: Scores = {}
     for split in SPLITS:
-        data = Scenes(split, samples)
-        drawn = data.batch(0, samples)
+        data = Scenes(split, SAMPLES)
+        drawn = data.batch(0, SAMPLES)
         for name in ("classification", "retrieval"):
             task = tasks.create(name, models, data)
             card.setdefault(name, {})[split] = score(task, drawn, an_image)
@@ -73,20 +76,20 @@ def score_dual_encoder(folder: Path, samples: int = SAMPLES) -> Scores:
     return card
 
 
-def score_generative(folder: Path, dual: Path, samples: int = SAMPLES) -> Scores:
+def score_generative(folder: Path, dual: Path) -> Scores:
     """VQA by type, captions, answers from the true caption alone; the blind score beside each."""
     models = Models(dual=load_dual_encoder(str(dual)), generative=load_generative(str(folder)))
     card: Scores = {}
     for split in SPLITS:
-        data = Scenes(split, samples)
-        drawn = data.batch(0, samples)
+        data = Scenes(split, SAMPLES)
+        drawn = data.batch(0, SAMPLES)
         known = {(s.id, q.text) for s in drawn for q in s.questions if q.in_caption}
         vqa, captioning = tasks.create("vqa", models, data), tasks.create("captioning", models, data)
         card[split] = {
             "vqa": score(vqa, drawn, an_image),
             "vqa, blind": score(vqa, drawn, nothing),
             "vqa, true caption alone, questions it determines": score(
-                vqa, drawn, its_caption, lambda q: (q.sample, q.text) in known
+                vqa, drawn, its_caption, known
             ),
             "caption attribute F1": score(captioning, drawn, an_image),
             "caption attribute F1, blind": score(captioning, drawn, nothing),

@@ -1,9 +1,9 @@
 """Recipe of the embedded generative VLM: a small Llama on the dual encoder's frozen vision tower.
 
-Three things make it learn in minutes: several questions share one image (``packing``); the attention at content words is
-taught, early on, to look at the patches of the objects they name; and question types that are still weak are asked more
-often. Visual tokens are dropped, pooled, quantised or made noisy, texts replace images, and some questions come with
-nothing at all, so that every kind of reception is in distribution.
+Three things make it learn in minutes: several questions share one image (``packing``); the attention at content words
+is taught, early on, to look at the patches of the objects they name; and question types that are still weak are asked
+more often. Visual tokens are dropped, pooled, quantised or made noisy, texts replace images, and some questions come
+with nothing at all, so that every kind of reception is in distribution.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ STEPS = 1800
 DEGRADED = 0.3
 QUESTIONS = 6
 GRID = 8
+SAVE_EVERY = 100
 KINDS = (*QUESTION_TYPES, "class")
 LOOKING_HEADS = 2
 LOOKING_LAYERS = ((0, 1), (2, 3))  # for content words, for the word where the answer is read
@@ -332,7 +333,7 @@ def _train(rank: int, workers: int, folder: Path, device: str, steps: int) -> No
             types = " ".join(f"{t} {a:.2f}" for t, a in zip(KINDS, trainer.accuracy, strict=True))
             losses = " ".join(f"{k} {v:.3f}" for k, v in shown.items())
             print(f"step {step} {losses} | {types} | {speed:.0f} images/s", flush=True)
-        if rank == 0 and step % 100 == 99:
+        if rank == 0 and step % SAVE_EVERY == SAVE_EVERY - 1:
             common.save_checkpoint(folder / "checkpoint.pt", step + 1, model, optimizer)
     if rank == 0:
         common.save_checkpoint(folder / "checkpoint.pt", steps, model, optimizer)
