@@ -129,6 +129,7 @@ def halve(folder: Path) -> None:
         path,
         {"format": "pt"},
     )
+    path.chmod(0o644)
 
 
 def write_card(folder: Path, recipe: dict[str, Any], scores: dict[str, Any]) -> None:

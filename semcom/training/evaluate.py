@@ -88,9 +88,7 @@ def score_generative(folder: Path, dual: Path) -> Scores:
         card[split] = {
             "vqa": score(vqa, drawn, an_image),
             "vqa, blind": score(vqa, drawn, nothing),
-            "vqa, true caption alone, questions it determines": score(
-                vqa, drawn, its_caption, known
-            ),
+            "vqa, true caption alone, questions it determines": score(vqa, drawn, its_caption, known),
             "caption attribute F1": score(captioning, drawn, an_image),
             "caption attribute F1, blind": score(captioning, drawn, nothing),
         }

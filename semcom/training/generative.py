@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +23,13 @@ from semcom.data import language
 from semcom.data.language import COLORS, POSITIONS, QUESTION_TYPES, SHAPES
 from semcom.data.scenes import draw_scenes, render, truth
 from semcom.training import common, dense
-from semcom.training.packing import Pack, Segment, caption_segment, pack, question_segment
+from semcom.training.packing import Pack, Segment, caption_segment, pack, question_segment, said_of
 from semcom.types import Question
 
 BATCH = 96
-TEXT_SHARE = 0.25  # rows of text (or nothing) for each row with an image
+TEXT_SHARE = 0.35  # rows of text (or nothing) for each row with an image
 RATE = 1.5e-3
-STEPS = 1800
+STEPS = 2200
 DEGRADED = 0.3
 QUESTIONS = 6
 GRID = 8
@@ -132,13 +133,16 @@ class Trainer:
         self.device, self.rank, self.workers = device, rank, workers
         self.accuracy = np.full(len(KINDS), 0.3)
 
-    def ask(self, scene: language.Scene, rng: np.random.Generator) -> list[Question]:
-        """Questions of distinct texts, weak types more often."""
+    def ask(self, scene: language.Scene, rng: np.random.Generator, of_text: bool = False) -> list[Question]:
+        """Questions of distinct texts: of images, weak types more often; of a text, what it determines."""
         main = scene["objects"][0]
         label = Question(language.LABEL_QUESTION, f"{main['color']} {main['shape']}", "class")
         pool = {q.text: q for q in [label, *language.questions(scene, rng), *language.questions(scene, rng)]}
         asked = list(pool.values())
-        weight = np.array([1.08 - self.accuracy[KINDS.index(q.type)] for q in asked])
+        if of_text:
+            weight = np.array([0.25 if q.type in language.NOT_IN_CAPTION else 1.0 for q in asked])
+        else:
+            weight = np.array([1.08 - self.accuracy[KINDS.index(q.type)] for q in asked])
         chosen = rng.choice(len(asked), min(QUESTIONS, len(asked)), replace=False, p=weight / weight.sum())
         return [asked[i] for i in chosen]
 
@@ -169,11 +173,9 @@ class Trainer:
             elif u < 0.3:
                 said = said[: int(rng.integers(1, len(said) + 1))]  # a caption cut short by its budget
             prefixes.append([self.vocabulary[w] for w in ["<bos>", *said]])
-            row = [question_segment(q, graph, self.vocabulary) for q in self.ask(graph, rng)]
+            row = [question_segment(q, graph, self.vocabulary) for q in self.ask(graph, rng, bool(said))]
             if not said:
                 row.append(caption_segment(language.caption(graph), self.vocabulary))
-            for segment in row:
-                segment.looks = []
             texts.append(row)
         with_images = pack([slots] * rows, pictured, KINDS)
         with_texts = pack(prefixes, texts, KINDS)
@@ -183,17 +185,16 @@ class Trainer:
         owner = dense.owners(scenes, GRID)[:rows]
         place = {i: {int(j): k for k, j in enumerate(order[i])} for i in range(rows)}
         owner = np.array([[place[i].get(int(j), -1) for j in owner[i]] for i in range(rows)])
-        return (
-            with_images,
-            with_texts,
-            tokens,
-            {"owner": owner, "scene": np.array(graphs[:rows], dtype=object)},
-        )
+        words = {number: word for word, number in self.vocabulary.items()}
+        spoken = said_of([[words[i] for i in prefix[1:]] for prefix in prefixes])
+        about = {"owner": owner, "scene": np.array(graphs[:rows], dtype=object), "spoken": spoken}
+        about["told"] = np.array(graphs[rows:], dtype=object)
+        return with_images, with_texts, tokens, about
 
     def forward(
         self, p: Pack, tokens: torch.Tensor | None, kept: torch.Tensor | None
-    ) -> tuple[torch.Tensor, list, torch.Tensor | None]:
-        """Logits at the learnt positions, attention maps, and projected visual tokens."""
+    ) -> tuple[torch.Tensor, Any, torch.Tensor | None]:
+        """Logits at the learnt positions, the language model's output, and projected visual tokens."""
         llama = self.model.model.language_model
         x = llama.embed_tokens(p.ids.to(self.device))
         allowed, position, projected = p.allowed, p.position, None
@@ -218,12 +219,13 @@ class Trainer:
             inputs_embeds=x,
             attention_mask=mask,
             position_ids=position.to(self.device),
-            output_attentions=tokens is not None,
+            output_attentions=True,
+            output_hidden_states=True,
             use_cache=False,
         )
         at = p.learn.to(self.device)
         logits = self.model.lm_head(out.last_hidden_state[at[:, 0], at[:, 1]]).float()
-        return logits, list(out.attentions or []), projected
+        return logits, out, projected
 
     def step(self, number: int, rows: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
         """Loss of one batch."""
@@ -234,8 +236,8 @@ class Trainer:
             standard, kept = impair(((tokens - self.mean) / self.scale).cpu(), rng)
             tokens = standard.to(self.device) * self.scale + self.mean
         with torch.autocast(self.device, torch.bfloat16):
-            logits, attentions, projected = self.forward(pictured, tokens, kept)
-            text_logits, _, _ = self.forward(written, None, None)
+            logits, out, projected = self.forward(pictured, tokens, kept)
+            text_logits, text_out, _ = self.forward(written, None, None)
         loss_image, right = self._cross_entropy(logits, pictured)
         loss_text, _ = self._cross_entropy(text_logits, written)
         self._follow(right, pictured)
@@ -243,9 +245,15 @@ class Trainer:
         clean = kept.all(1)
         assert projected is not None
         align = self._align(projected.float(), whole, about["scene"], clean)
-        look = self._look(attentions, pictured, whole, kept)
+        spoken = torch.from_numpy(about["spoken"])
+        look = self._look(out.attentions, pictured, whole, kept)
+        look = look + 0.5 * self._look(
+            text_out.attentions, written, spoken, torch.ones_like(spoken, dtype=torch.bool)
+        )
+        place = self._place(out.hidden_states, pictured, whole, about["scene"])
+        place = place + 0.5 * self._place(text_out.hidden_states, written, spoken, about["told"])
         fade = float(np.clip((0.7 - progress) / 0.4, 0, 1))
-        loss = loss_image + 0.4 * loss_text + 0.3 * align + 0.2 * fade * look
+        loss = loss_image + 0.8 * loss_text + 0.3 * align + 0.2 * fade * look + 0.15 * place
         shown = {
             "image": loss_image.item(),
             "text": loss_text.item(),
@@ -286,20 +294,36 @@ class Trainer:
             losses.append(F.cross_entropy(12 * similar, target))
         return torch.stack(losses).mean()
 
-    def _look(self, attentions: list, p: Pack, owner: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-        """-log of the attention mass on the patches that a word is about."""
+    def _place(self, hidden: Any, p: Pack, owner: torch.Tensor, graphs: NDArray) -> torch.Tensor:
+        """Where is it? After the looking layers, the word for an object should resemble the word for its place."""
+        known = [
+            (b, i, POSITIONS.index(graphs[b]["objects"][objects[0]]["position"]))
+            for b, i, group, objects in p.looks
+            if group == 0 and len(objects) == 1 and bool((owner[b] == objects[0]).any())
+        ]
+        if not known:
+            return torch.zeros((), device=self.device)
+        b, i, target = torch.tensor(known).T.to(self.device)
+        table = self.model.model.language_model.embed_tokens.weight[[self.vocabulary[n] for n in POSITIONS]]
+        features = F.normalize(hidden[len(LOOKING_LAYERS[0])][b, i].float(), dim=-1)
+        return F.cross_entropy(12 * features @ F.normalize(table, dim=-1).T, target)
+
+    def _look(self, attentions: Any, p: Pack, owner: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+        """-log of the attention mass on the prefix columns (patches, caption words) that a word is about."""
         losses = []
         for group, layers in enumerate(LOOKING_LAYERS):
             looks = [look for look in p.looks if look[2] == group]
-            masks = torch.stack([torch.isin(owner[b], torch.tensor(o)) & kept[b] for b, _, _, o in looks])
-            usable = masks.any(1)
+            masks = [torch.isin(owner[b], torch.tensor(o)) & kept[b] for b, _, _, o in looks]
+            usable = torch.tensor([bool(mask.any()) for mask in masks], dtype=torch.bool)
+            if not usable.any():
+                continue
             b = torch.tensor([look[0] for look in looks])[usable].to(self.device)
             i = torch.tensor([look[1] for look in looks])[usable].to(self.device)
-            visible = masks[usable].to(self.device)
+            visible = torch.stack(masks)[usable].to(self.device)
             for layer in layers:
                 mass = attentions[layer][b, :LOOKING_HEADS, i, 1 : 1 + kept.shape[1]].float()
                 losses.append(-(mass * visible[:, None]).sum(-1).clamp(min=1e-6).log().mean())
-        return torch.stack(losses).mean()
+        return torch.stack(losses).mean() if losses else torch.zeros((), device=self.device)
 
 
 def _head(scenes: dense.SceneBatch, rows: int) -> dense.SceneBatch:

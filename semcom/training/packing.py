@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semcom.data.language import COLORS, SHAPES, Scene, beyond
+from semcom.data.language import COLORS, POSITIONS, SHAPES, Scene, beyond
 from semcom.types import Question
 from semcom.vlm.prompts import CAPTION
 
@@ -78,6 +78,19 @@ def _looks(words: list[str], question: Question, scene: Scene, last: int) -> lis
     elif question.type in _ABOUT_ONE and named:
         looks.append((last, 1, named))
     return looks
+
+
+def said_of(captions: Sequence[Sequence[str]]) -> NDArray[np.int64]:
+    """Which object each word of a caption describes, ``[B, longest]``: its place in the caption, or -1 for none."""
+    owner = np.full((len(captions), max(1, *map(len, captions))), -1)
+    for row, caption in enumerate(captions):
+        current = 0
+        for i, word in enumerate(caption):
+            if word in (",", "and"):
+                current += 1
+            elif word in COLORS or word in SHAPES or word in POSITIONS:
+                owner[row, i] = current
+    return owner
 
 
 @dataclass

@@ -35,10 +35,11 @@ class GenerativeVLM(Protocol):
     ``seen`` is what the receiver holds, one for each question. Kinds ``image``, ``tokens``, ``text`` and
     ``nothing`` are understood, others are :class:`channels.errors.InputError`; visual tokens are the vision
     tower's features *before* the projector, ``[k, token_dim]``, any k >= 1: they may be pruned, quantised or
-    noisy, and where they are not finite they count as ``token_mean``. No tokens at all (k = 0) are ``nothing``.
+    noisy, and where they are not finite they count as ``token_mean``. No tokens at all (k = 0) are
+    ``nothing``.
 
-    Results depend on each item alone, whatever stands beside it in the batch, up to float32 rounding. Questions
-    about equal things share the work on what is seen, so ask all of them in one call.
+    Results depend on each item alone, whatever stands beside it in the batch, up to float32 rounding.
+    Questions about equal things share the work on what is seen, so ask all of them in one call.
     """
 
     name: str  # what it was loaded as
