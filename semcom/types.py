@@ -155,7 +155,10 @@ class Recovered:
 class Budget(Protocol):
     """How much may be sent for one image. Everything is charged."""
 
-    channel_uses: int
+    @property
+    def channel_uses(self) -> int:
+        """The budget itself."""
+        ...
 
     def packet_bytes(self, packets: int = 1, protection: str = "payload") -> int:
         """Largest payload in bytes of each of ``packets`` equal packets that fit together; 0 when none fits."""

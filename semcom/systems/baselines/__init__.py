@@ -1,0 +1,1 @@
+"""Classical picture codecs, the decision at the transmitter, and the reference rows."""

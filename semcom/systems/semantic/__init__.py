@@ -1,0 +1,1 @@
+"""Meaning instead of pixels: a caption, or an embedding."""

@@ -1,0 +1,1 @@
+"""Visual tokens of the generative model, fewer of them, in fewer bits."""
