@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,11 +75,12 @@ class Hub(Records):
             raise InputError(f"{where} has no image")
         if cell["bytes"] is not None:
             return bytes(cell["bytes"])
-        path = Path(cell["path"] or "")
-        for folder in self._folders:
-            if folder.is_dir() and path.resolve().is_relative_to(folder.resolve()):
-                return inside(folder, path.resolve().relative_to(folder.resolve()).as_posix(), where)
-        raise InputError(f"{where}: the image path {str(path)!r} leaves the data set's folder")
+        name = str(cell["path"] or "").replace("\0", "")
+        path = Path(os.path.realpath(name))
+        for folder in (folder.resolve() for folder in self._folders if folder.is_dir()):
+            if path.is_relative_to(folder):
+                return inside(folder, path.relative_to(folder).as_posix(), where)
+        raise InputError(f"{where}: the image path {name!r} leaves the data set's folder")
 
 
 def _load(name: str, config: str | None, split: str) -> Any:

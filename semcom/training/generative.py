@@ -160,7 +160,7 @@ class Trainer:
         pictured: list[list[Segment]] = []
         for i, graph in enumerate(graphs[:rows]):
             segments = [question_segment(q, graph, self.vocabulary) for q in self.ask(graph, rng)]
-            if i % 2 == 0:  # captions are long: every second image has one
+            if i % 3:  # captions are long: two images in three have one
                 segments.append(caption_segment(language.caption(graph), self.vocabulary))
             pictured.append(segments)
         slots = [self.vocabulary["<bos>"]] + [self.vocabulary["<image>"]] * GRID**2
@@ -252,7 +252,7 @@ class Trainer:
         )
         place = self._place(out.hidden_states, pictured, whole, about["scene"])
         place = place + 0.5 * self._place(text_out.hidden_states, written, spoken, about["told"])
-        fade = float(np.clip((0.7 - progress) / 0.4, 0, 1))
+        fade = float(np.clip((0.95 - progress) / 0.4, 0, 1))
         loss = loss_image + 0.8 * loss_text + 0.3 * align + 0.2 * fade * look + 0.15 * place
         shown = {
             "image": loss_image.item(),

@@ -40,10 +40,17 @@ def question_segment(question: Question, scene: Scene, vocabulary: Mapping[str, 
 
 
 def caption_segment(caption: str, vocabulary: Mapping[str, int]) -> Segment:
-    """The captioning prompt and a whole caption; its weight is that of about four answers."""
+    """The captioning prompt and a whole caption; each word is taught to look at the object that comes next."""
     start = [vocabulary[w] for w in [*CAPTION.split(), "answer", ":"]]
-    said = [vocabulary[w] for w in caption.split()] + [vocabulary["<eos>"]]
-    return Segment(start + said, [(len(start) - 1 + i, token, 0.15) for i, token in enumerate(said)])
+    words = caption.split()
+    said = [vocabulary[w] for w in words] + [vocabulary["<eos>"]]
+    first = len(start) - 1  # the colon, where the first word is read
+    learn = [(first + i, token, 0.25) for i, token in enumerate(said)]
+    looks, current = [(first, 1, [0])], 0
+    for i, word in enumerate(words[:-1]):
+        current += word in (",", "and")
+        looks.append((first + 1 + i, 1, [current]))
+    return Segment(start + said, learn, looks)
 
 
 def _looks(words: list[str], question: Question, scene: Scene, last: int) -> list[tuple[int, int, list[int]]]:

@@ -1,0 +1,52 @@
+"""Randomness as a value: every draw comes from the seed of its own row, never from global state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.random.bit_generator import ISeedSequence
+from numpy.typing import NDArray
+
+from channels.errors import InputError
+
+Seed = int | Sequence[int]
+
+_GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: spreads the rows of one integer seed
+
+
+class _Key(ISeedSequence):
+    """Hands Philox its key; ``Philox(key=...)`` asks the system for entropy first, which takes longer."""
+
+    def __init__(self, *words: int) -> None:
+        self.words = np.array(words, np.uint64)
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> NDArray[Any]:
+        return self.words
+
+
+def generator(seed: int, purpose: str) -> np.random.Generator:
+    """A counter-based generator for one row and one purpose ("noise", "fading", ...)."""
+    key: Any = _Key(seed % 2**64, int.from_bytes(purpose.encode()[:8], "little"))
+    return np.random.Generator(np.random.Philox(key))
+
+
+def complex_normal(rng: np.random.Generator, n: int) -> NDArray[np.complex64]:
+    """[n] draws of CN(0, 1); the first of them do not depend on n."""
+    return (rng.standard_normal(2 * n, np.float32) * np.float32(np.sqrt(0.5))).view(np.complex64)
+
+
+def row_seeds(seed: Seed, batch: int) -> list[int]:
+    """One seed a row: those given, or ``seed`` + i * golden ratio mod 2^64 (row 0 has ``seed`` itself)."""
+    if isinstance(seed, int | np.integer) and not isinstance(seed, bool):
+        return [(int(seed) + i * _GOLDEN) % 2**64 for i in range(batch)]
+    try:
+        seeds = [int(s) for s in seed if not isinstance(s, str | bytes | float)]  # type: ignore[union-attr]
+    except TypeError:
+        raise InputError(f"seed must be an integer or one integer a row, not {seed!r}") from None
+    if len(seeds) != batch:
+        raise InputError(
+            f"seed has {len(seeds)} integers for {batch} rows; give one a row, or a single integer"
+        )
+    return seeds

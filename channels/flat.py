@@ -1,0 +1,80 @@
+"""Flat channels: one complex gain for a block of symbols, known to the receiver."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channels.base import Channel, check_number
+from channels.draws import complex_normal, generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class FlatRealisation:
+    """Gains (None: all one) and unit-variance noise of a flat channel, each [batch, n] complex64."""
+
+    gains: Tensor | None
+    noise: Tensor
+
+
+class FlatChannel(Channel):
+    """One complex gain h per block of ``coherence`` symbols (None: the whole row), known to the receiver.
+
+    The receiver divides by h, so that y = x + sqrt(no) w / h with effective noise variance no / |h|^2; for
+    one antenna this loses nothing against joint detection. A subclass says in :meth:`draw_gains` how h is
+    distributed.
+    """
+
+    coherence: int | None = None
+
+    def draw_gains(self, blocks: int, seed: int) -> NDArray[np.complex64] | None:
+        """The gains of ``blocks`` consecutive blocks, E|h|^2 = 1; None for no fading."""
+        raise NotImplementedError
+
+    def realise(self, n: int, seeds: Sequence[int]) -> FlatRealisation:
+        """Draw gains and noise, row by row."""
+        import torch
+
+        noise = np.empty((len(seeds), n), np.complex64)
+        gains = np.ones((len(seeds), n), np.complex64)
+        length = self.coherence or n
+        blocks, faded = -(-n // length), False
+        for row, seed in enumerate(seeds):
+            noise[row] = complex_normal(generator(seed, "noise"), n)
+            h = self.draw_gains(blocks, seed)
+            if h is not None:
+                gains[row], faded = np.repeat(h, length)[:n], True
+        return FlatRealisation(torch.from_numpy(gains) if faded else None, torch.from_numpy(noise))
+
+    def apply(self, x: Tensor, realisation: FlatRealisation, no: Tensor) -> tuple[Tensor, Tensor]:
+        """y = x + sqrt(no) w / h, and no / |h|^2."""
+        import torch
+
+        w = realisation.noise.to(x.device)
+        if realisation.gains is None:
+            return x + no.sqrt() * w, no.expand(x.shape).contiguous()
+        h = realisation.gains.to(x.device)
+        # The floor keeps a gain of zero finite; P(|h|^2 < 1e-15) is 1e-15 for Rayleigh fading. Complex
+        # products are written out because torch rounds them differently at the end of a tensor, so a batch
+        # split would show.
+        gain = (h.real.square() + h.imag.square()).clamp_min(1e-15)
+        scale = no.sqrt() / gain
+        real = (w.real * h.real + w.imag * h.imag) * scale
+        imag = (w.imag * h.real - w.real * h.imag) * scale
+        return x + torch.complex(real, imag), no / gain
+
+
+class BlockFading(FlatChannel):
+    """``coherence``: symbols that share one gain; None: the whole payload does."""
+
+    def __init__(self, coherence: int | None = None) -> None:
+        if coherence is not None:
+            check_number(self.name, "coherence", coherence, 1, whole=True)
+        self.coherence = coherence

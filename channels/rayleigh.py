@@ -1,0 +1,22 @@
+"""Flat Rayleigh block fading."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channels.base import register
+from channels.draws import complex_normal, generator
+from channels.flat import BlockFading
+
+
+@register("rayleigh", family="flat")
+class Rayleigh(BlockFading):
+    """Rayleigh block fading: h ~ CN(0, 1) per ``coherence`` symbols, perfect receiver CSI.
+
+    Outage: P(|h|^2 < t) = 1 - exp(-t).   [Tse & Viswanath 2005, sec. 2.4]
+    """
+
+    def draw_gains(self, blocks: int, seed: int) -> NDArray[np.complex64]:
+        """CN(0, 1)."""
+        return complex_normal(generator(seed, "fading"), blocks)

@@ -1,0 +1,30 @@
+"""Flat Rician block fading: a line of sight and scatter."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channels.base import check_number, register
+from channels.draws import complex_normal, generator
+from channels.flat import BlockFading
+
+
+@register("rician", family="flat")
+class Rician(BlockFading):
+    """Rician block fading: a line of sight ``k_db`` [dB] above the scattered power, perfect receiver CSI.
+
+    h = sqrt(K / (K + 1)) + sqrt(1 / (K + 1)) CN(0, 1), K = 10^(k_db / 10).
+    [Tse & Viswanath 2005, sec. 2.4.2]
+    """
+
+    def __init__(self, k_db: float = 6.0, coherence: int | None = None) -> None:
+        super().__init__(coherence)
+        check_number(self.name, "k_db", k_db, -100, 100)
+        self.k_db = float(k_db)
+
+    def draw_gains(self, blocks: int, seed: int) -> NDArray[np.complex64]:
+        """Line of sight plus scatter."""
+        k = 10 ** (self.k_db / 10)
+        scatter = complex_normal(generator(seed, "fading"), blocks)
+        return (np.sqrt(k / (k + 1)) + scatter * np.sqrt(1 / (k + 1))).astype(np.complex64)

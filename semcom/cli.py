@@ -1,0 +1,247 @@
+"""The command line: run, report, list, train, doctor."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import inspect
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import semcom
+from channels.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from channels.registry import Registry
+    from semcom.sweep.results import Results
+
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130  # exit codes
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code = options.command(options)
+        sys.stdout.flush()
+        return int(code or 0)
+    except InputError as error:
+        return _fail(str(error), BAD_INPUT)
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _fail("interrupted; finished points are kept, the same command continues", INTERRUPTED)
+    except (OSError, sqlite3.Error) as error:
+        place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return _fail(f"{place}{reason}", BAD_INPUT)
+
+
+def _fail(message: str, code: int) -> int:
+    with contextlib.suppress(OSError):
+        print(f"semcom: {message}", file=sys.stderr)
+    return code
+
+
+def _run(options: argparse.Namespace) -> None:
+    """Compute, then show and write the report."""
+    from semcom.scenario import Scenario
+    from semcom.sweep.run import run
+
+    scenario = Scenario.load(options.scenario, options.set or ())
+    out = Path(options.out or Path("runs") / scenario.name)
+    results = run(scenario, out, options.workers, progress=not options.quiet)
+    print(f"results: {out}")
+    if not options.no_report:
+        _show(results, out)
+
+
+def _report(options: argparse.Namespace) -> None:
+    """Draw the report of what is finished."""
+    from semcom.sweep.results import Results
+
+    results = Results.open(options.folder)
+    done, planned = results.progress()
+    if done < planned:
+        print(f"{options.folder}: {done} of {planned} points are finished", file=sys.stderr)
+    _show(results, Path(options.out or options.folder))
+
+
+def _show(results: Results, out: Path) -> None:
+    from semcom import report
+
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if terminal else 100
+    print(report.terminal_table(results, width=width, colour=terminal))
+    for path in report.write(results, out):
+        print(path)
+
+
+def _list(options: argparse.Namespace) -> None:
+    """What there is, by kind."""
+    kinds = _LISTS if options.what is None else {options.what: _LISTS[options.what]}
+    for kind, listing in kinds.items():
+        lines = listing()
+        width = max((len(name) for name, _ in lines), default=0)
+        print(f"{kind}:" if len(kinds) > 1 else f"{len(lines)} {kind}:")
+        for name, summary in lines:
+            print(f"  {name:<{width}}  {summary}".rstrip())
+
+
+def _registry(registry: Registry[Any]) -> list[tuple[str, str]]:
+    """Name, first line of the docstring, and options of each entry."""
+    given = {"system": 1, "task": 2}.get(registry.kind, 0)  # arguments that the program gives
+    lines = []
+    for name, entry in sorted(registry.items()):
+        shown = [
+            p.name if p.default is p.empty else f"{p.name}={p.default}"
+            for p in list(entry.options.values())[given:]
+            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+        ]
+        lines.append((name, entry.summary + (f"  [{', '.join(shown)}]" if shown else "")))
+    return lines
+
+
+def _systems() -> list[tuple[str, str]]:
+    from semcom.systems import SYSTEMS
+
+    return _registry(SYSTEMS)
+
+
+def _channels() -> list[tuple[str, str]]:
+    from channels import CHANNELS
+
+    return _registry(CHANNELS)
+
+
+def _datasets() -> list[tuple[str, str]]:
+    from semcom.data import DATASETS
+
+    return _registry(DATASETS)
+
+
+def _tasks() -> list[tuple[str, str]]:
+    from semcom.tasks import TASKS
+
+    return _registry(TASKS)
+
+
+def _scenarios() -> list[tuple[str, str]]:
+    from semcom.scenario import available
+
+    return list(available().items())
+
+
+def _vlms() -> list[tuple[str, str]]:
+    return [
+        ("embedded", "the pair that is shipped: CLIP and LLaVA classes, a few MB, trained on scenes"),
+        ("FOLDER", "any local folder in the transformers format (safetensors)"),
+        ("OWNER/NAME", "any CLIP, SigLIP, LLaVA or image-text-to-text model of the Hugging Face hub"),
+    ]
+
+
+_LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
+    "systems": _systems,
+    "channels": _channels,
+    "scenarios": _scenarios,
+    "datasets": _datasets,
+    "vlms": _vlms,
+    "tasks": _tasks,
+}
+
+
+def _train(options: argparse.Namespace) -> None:
+    """Train a shipped model again."""
+    from semcom.training import RECIPES
+
+    if options.name not in RECIPES:
+        raise unknown("recipe", options.name, RECIPES)
+    given = {"device": options.device, "steps": options.steps, "workers": options.workers}
+    given = {key: value for key, value in given.items() if value is not None}
+    recipe = RECIPES[options.name]
+    known = inspect.signature(importlib.import_module(recipe.module).train).parameters
+    for key in given:
+        if key not in known:
+            raise InputError(f"train {options.name}: has no --{key}")
+    print(recipe.run(options.out, **given))
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """Versions, devices, weights and a physics self-test."""
+    from semcom.doctor import examine
+
+    return 0 if examine(options.seconds) else FAILED
+
+
+def _count(text: str) -> int:
+    value = int(text) if text.isdigit() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return value
+
+
+def _duration(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="semcom", description=semcom.__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"semcom {semcom.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run a scenario (or continue it), then write its report")
+    run.add_argument("scenario", help="name of a shipped scenario (semcom list scenarios), or a .yaml file")
+    run.add_argument("--out", type=Path, help="folder of the results (default: runs/NAME)")
+    run.add_argument(
+        "--set",
+        action="append",
+        metavar="KEY=VALUE",
+        help="change the scenario, e.g. sweep.snr_db=[0,10]; can be repeated",
+    )
+    run.add_argument(
+        "--workers", type=_count, default=1, help="processes; numbers do not depend on it (default: 1)"
+    )
+    run.add_argument("--no-report", action="store_true", help="compute only")
+    run.add_argument("--quiet", action="store_true", help="no progress")
+    run.set_defaults(command=_run)
+
+    report = commands.add_parser("report", help="table, figures and HTML report of a finished or running run")
+    report.add_argument("folder", type=Path, help="folder of the results")
+    report.add_argument("--out", type=Path, help="where to write (default: the same folder)")
+    report.set_defaults(command=_report)
+
+    listing = commands.add_parser(
+        "list", help="what there is: systems, channels, scenarios, data sets, VLMs, tasks"
+    )
+    listing.add_argument("what", nargs="?", choices=list(_LISTS), help="one kind only")
+    listing.set_defaults(command=_list)
+
+    train = commands.add_parser("train", help="train a shipped model again")
+    train.add_argument("name", help="dual-encoder, generative or caption-model")
+    train.add_argument("--out", type=Path, help="folder of the weights (default: those of the package)")
+    train.add_argument("--device", help="torch device (default: cpu)")
+    train.add_argument("--steps", type=_count, help="training steps (default: those of the shipped weights)")
+    train.add_argument("--workers", type=_count, help="processes (default: 2)")
+    train.set_defaults(command=_train)
+
+    doctor = commands.add_parser("doctor", help="check the installation and the physics")
+    doctor.add_argument("--seconds", type=_duration, default=30, help="time for the self-test (default: 30)")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

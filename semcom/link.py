@@ -1,0 +1,114 @@
+"""Whole messages over one channel: packets through a digital link, symbols through an analog one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import channels
+from channels.ledger import Ledger
+from semcom.types import Message, ReceivedPacket, Reception
+
+
+def derive_seed(*parts: object) -> int:
+    """A 63-bit seed that depends on every part and on nothing else (not on batch, order, process or machine)."""
+    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+@dataclass(frozen=True)
+class LinkBudget:
+    """The channel uses that one image may cost on one link (:class:`semcom.types.Budget`)."""
+
+    channel_uses: int
+    link: Link
+
+    def packet_bytes(self, packets: int = 1, protection: str = "payload") -> int:
+        """Largest payload in bytes of each of ``packets`` equal packets that fit together; 0 when none fits."""
+        if packets < 1:
+            raise ValueError(f"packets: {packets} is not a positive number")
+        return self.link.digital.max_bytes(self.channel_uses // packets, protection)
+
+    def symbols(self) -> int:
+        """How many analog symbols fit."""
+        return self.link.analog.max_symbols(self.channel_uses)
+
+
+class Link:
+    """A digital and an analog link over one channel.
+
+    Every packet of a message meets its own realisation of the channel, seeded by (seed of the message, index of the
+    packet); the analog block comes after the packets. Two systems that send with the same seeds therefore meet the
+    same fading and the same noise, packet by packet.
+    """
+
+    def __init__(
+        self,
+        channel: str,
+        channel_options: Mapping[str, Any] | None = None,
+        modulation: str = "qpsk",
+        code_rate: float = 0.5,
+        coding: str = "ldpc",
+    ) -> None:
+        self.channel = channels.create(channel, **(channel_options or {}))
+        self.digital = channels.DigitalLink(self.channel, modulation, code_rate, coding)
+        self.analog = channels.AnalogLink(self.channel)
+
+    def budget(self, channel_uses: int) -> LinkBudget:
+        """The budget of ``channel_uses`` on this link."""
+        return LinkBudget(channel_uses, self)
+
+    def uses(self, message: Message) -> int:
+        """Channel uses that the message costs, everything included; 0 for an outage."""
+        digital = sum(self.digital.uses(len(p.payload), p.protection) for p in message.packets)
+        return digital + (0 if message.symbols is None else self.analog.uses(len(message.symbols)))
+
+    def send(
+        self, messages: Sequence[Message], snr_db: float | Sequence[float], seeds: Sequence[int]
+    ) -> list[Reception]:
+        """One reception for each message.
+
+        :param messages: what to send; an empty message gives an empty reception with an empty ledger.
+        :param snr_db: Es/N0 in dB, one for all or one for each message.
+        :param seeds: one for each message.
+        """
+        snrs = [float(snr_db)] * len(messages) if isinstance(snr_db, int | float) else list(snr_db)
+        if not len(messages) == len(snrs) == len(seeds):
+            raise ValueError(
+                f"{len(messages)} messages, {len(snrs)} SNRs and {len(seeds)} seeds do not match"
+            )
+        flat = [(i, j, p) for i, message in enumerate(messages) for j, p in enumerate(message.packets)]
+        analog = [i for i, message in enumerate(messages) if message.symbols is not None]
+        packets: list[list[ReceivedPacket]] = [[] for _ in messages]
+        ledgers = [Ledger() for _ in messages]
+        if flat:
+            received = self.digital.send(
+                [p.payload for _, _, p in flat],
+                [snrs[i] for i, _, _ in flat],
+                [derive_seed(seeds[i], j) for i, j, _ in flat],
+                [p.protection for _, _, p in flat],
+            )
+            for (i, _, _), packet in zip(flat, received, strict=True):
+                packets[i].append(ReceivedPacket(packet.payload, packet.ok))
+                ledgers[i] += packet.ledger
+        blocks = {}
+        if analog:
+            outputs = self.analog.send(
+                [s for i in analog if (s := messages[i].symbols) is not None],
+                [snrs[i] for i in analog],
+                [derive_seed(seeds[i], len(messages[i].packets)) for i in analog],
+            )
+            blocks = dict(zip(analog, outputs, strict=True))
+            for i, block in blocks.items():
+                ledgers[i] += block.ledger
+        return [
+            Reception(
+                tuple(packets[i]),
+                blocks[i].symbols if i in blocks else None,
+                blocks[i].noise_var if i in blocks else None,
+                ledgers[i],
+            )
+            for i in range(len(messages))
+        ]

@@ -1,0 +1,165 @@
+"""What every channel promises to its callers, whatever its physics."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import channels
+from channels.draws import complex_normal, generator
+from channels.errors import InputError
+
+NAMES = channels.available()
+
+
+def symbols(batch: int, n: int, seed: int) -> torch.Tensor:
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((batch, n, 2)).astype(np.float32).view(np.complex64)[..., 0]
+    return torch.from_numpy(x / np.sqrt(np.mean(np.abs(x) ** 2, axis=1, keepdims=True)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_results_do_not_depend_on_the_batch(name: str, seed: int) -> None:
+    channel, rng = channels.create(name), np.random.default_rng(seed)
+    for n in (1, 5, 37, 200):
+        x = symbols(9, n, seed)
+        seeds = [int(s) for s in rng.integers(2**63, size=9)]
+        snr_db = rng.uniform(-5, 20, 9)
+        y, no = channel(x, snr_db, seeds)
+        order = rng.permutation(9)
+        for part in np.split(order, np.sort(rng.integers(1, 9, 2))):
+            if len(part):
+                y_part, no_part = channel(x[part], snr_db[part], [seeds[i] for i in part])
+                assert torch.equal(y_part, y[part]) and torch.equal(no_part, no[part])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_longer_row_starts_like_a_shorter_one(name: str, seed: int) -> None:
+    channel = channels.create(name, **({"coherence": 3} if name != "awgn" else {}))
+    x = symbols(1, 400, seed)
+    y, no = channel(x, 5.0, seed, power="trust")
+    for n in (1, 2, 10, 15, 399):
+        y_short, no_short = channel(x[:, :n], 5.0, seed, power="trust")
+        assert torch.equal(y_short, y[:, :n]) and torch.equal(no_short, no[:, :n])
+
+
+def test_rows_of_one_seed_differ_and_row_zero_has_the_seed_itself(seed: int) -> None:
+    channel, x = channels.create("rayleigh"), symbols(3, 20, seed)
+    y, _ = channel(x, 5.0, seed)
+    first, _ = channel(x[:1], 5.0, [seed])
+    assert torch.equal(y[0], first[0])
+    noise = y - x
+    assert not torch.equal(noise[0], noise[1]) and not torch.equal(noise[1], noise[2])
+
+
+def test_purposes_and_seeds_are_independent_streams(seed: int) -> None:
+    draws = [complex_normal(generator(seed + i, p), 1000) for i in (0, 1) for p in ("noise", "fading")]
+    for i, a in enumerate(draws):
+        for b in draws[:i]:
+            assert abs(np.vdot(a, b)) / 1000 < 5 / 1000**0.5
+
+
+def test_global_random_state_is_neither_read_nor_changed(seed: int) -> None:
+    from sionna.phy import config
+
+    link = channels.DigitalLink(channels.create("rayleigh"), "qam16")
+
+    def send() -> list[channels.Reception]:
+        return link.send([b"0123456789"] * 4, 8.0, seed)
+
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    config.seed = 1
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), config.torch_rng().get_state()  # noqa: NPY002
+    first = send()
+    after = torch.get_rng_state(), np.random.get_state()[1], config.torch_rng().get_state()  # noqa: NPY002
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    torch.manual_seed(2)
+    config.seed = 2
+    assert send() == first
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_reach_the_transmitter(name: str, seed: int) -> None:
+    x = symbols(2, 50, seed).requires_grad_()
+    for power in ("check", "normalise"):
+        y, no = channels.create(name)(x, 10.0, seed, power=power)
+        (gradient,) = torch.autograd.grad((y.abs().square() / no).sum(), x)
+        assert bool(gradient.isfinite().all()) and bool((gradient.abs() > 0).all())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_symbols_is_the_inverse_of_uses(name: str) -> None:
+    channel = channels.create(name)
+    for n in (0, 1, 2, 13, 1000):
+        assert channel.symbols(channel.uses(n)) >= n
+        assert channel.uses(channel.symbols(n)) <= n
+    assert channel.symbols(-5) == 0
+
+
+def test_power_is_checked_or_normalised(seed: int) -> None:
+    channel, x = channels.create("awgn"), symbols(3, 400, seed)
+    bad = x * torch.tensor([[1.0], [2.0], [1.0]])
+    with pytest.raises(InputError, match="row 1 of x has mean power 4"):
+        channel(bad, 10.0, seed)
+    y, _ = channel(bad, 10.0, seed, power="normalise")
+    assert torch.allclose(y, channel(x, 10.0, seed)[0], atol=1e-5)
+    y, _ = channel(bad, 10.0, seed, power="trust")
+    assert torch.allclose(y[1] - channel(x, 10.0, seed)[0][1], x[1], atol=1e-5)
+    with pytest.raises(InputError, match="cannot be normalised"):
+        channel(0 * x, 10.0, seed, power="normalise")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"snr_db": float("nan")}, "snr_db must be finite"),
+        ({"snr_db": float("inf")}, "snr_db must be finite"),
+        ({"snr_db": [1.0, 2.0, 3.0]}, "snr_db has shape"),
+        ({"snr_db": "loud"}, "snr_db must be a number"),
+        ({"seed": [1, 2, 3]}, "seed has 3 integers for 2 rows"),
+        ({"seed": 1.5}, "seed must be an integer"),
+        ({"seed": None}, "seed must be an integer"),
+        ({"x": torch.ones(2, 8)}, "x must be a complex tensor"),
+        ({"x": torch.ones(8, dtype=torch.complex64)}, "x must be a complex tensor"),
+        ({"x": torch.ones(2, 0, dtype=torch.complex64)}, "x must be a complex tensor"),
+        ({"x": torch.full((2, 8), torch.nan, dtype=torch.complex64)}, "mean power nan"),
+        ({"power": "loud"}, "power must be"),
+    ],
+)
+def test_bad_calls(arguments: dict[str, Any], message: str) -> None:
+    good: dict[str, Any] = {"x": torch.ones(2, 8, dtype=torch.complex64), "snr_db": 5.0, "seed": 1}
+    with pytest.raises(InputError, match=message):
+        channels.create("rayleigh")(**(good | arguments))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("raleigh", {}, "Did you mean 'rayleigh'"),
+        ("rayleigh", {"coherance": 3}, "Did you mean 'coherence'"),
+        ("rayleigh", {"coherence": -1}, "coherence must be a whole number >= 1, not -1"),
+        ("rayleigh", {"coherence": 0}, "coherence must be"),
+        ("rayleigh", {"coherence": 2.5}, "coherence must be"),
+        ("rayleigh", {"coherence": True}, "coherence must be"),
+        ("rayleigh", {"k_db": 3}, "option"),
+        ("awgn", {"coherence": 3}, "option"),
+        ("rician", {"k_db": float("nan")}, "k_db must be"),
+        ("rician", {"k_db": "high"}, "k_db must be"),
+        ("nakagami", {"m": 0.4}, "m must be a number >= 0.5"),
+    ],
+)
+def test_bad_options(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        channels.create(name, **options)
+
+
+def test_heavy_libraries_are_imported_at_first_use() -> None:
+    code = "import channels, sys; channels.create('rayleigh'); print({'torch', 'sionna', 'scipy'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
