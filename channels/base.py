@@ -75,10 +75,12 @@ class Channel:
             raise InputError(f"x must be a complex tensor [batch, n] with batch, n >= 1, not {got}")
         x = _powered(x.to(torch.complex64), power)
         batch, n = x.shape
-        no = torch.from_numpy((10 ** (-snr_rows(snr_db, batch) / 10)).astype(np.float32))[:, None].to(
-            x.device
-        )
-        return self.apply(x, self.realise(n, row_seeds(seed, batch)), no)
+        no = (10 ** (-snr_rows(snr_db, batch) / 10)).astype(np.float32)[:, None]
+        realisation = self.realise(n, row_seeds(seed, batch))
+        return self.apply(x, realisation, torch.from_numpy(no).to(x.device))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
 
 
 def register(name: str, **facts: Any) -> Callable[[type], type]:

@@ -23,11 +23,12 @@ class LDPC:
     """The (k, n) code of 3GPP TS 38.212, rate-matched and bit-interleaved for ``bits_per_symbol``.
 
     Encoding is Sionna's ``LDPC5GEncoder`` of the code that all (k, n) of one lifting size are cut from.
-    Decoding is flooding sum-product, as in ``sionna.phy.fec.ldpc.LDPC5GDecoder``, and gives the same hard
-    decisions for every block that converges; a block whose parity checks all hold is finished and dropped.
-    It saves time thus: messages are [edges, batch], so that gathers copy whole rows; checks multiply
-    tanh(LLR / 2), which needs half the transcendental functions of adding phi(LLR); shortened bits, known
-    to be zero, are not in the graph.
+    Decoding is flooding sum-product, as in ``sionna.phy.fec.ldpc.LDPC5GDecoder``, and decides alike. A block
+    whose parity checks all hold is finished and dropped; Sionna's decoder iterates on, and now and then leaves
+    the codeword again (2 of 1000 blocks at rate 0.9 and a block error rate of one half, fewer elsewhere).
+    Time is saved thus: messages are [edges, batch], so that gathers copy whole rows; checks multiply
+    tanh(LLR / 2), which needs half the transcendental functions of adding phi(LLR); shortened bits, known to
+    be zero, are not in the graph.
     """
 
     def __init__(self, k: int, n: int, bits_per_symbol: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,7 +74,7 @@ class DigitalLink:
             "payload": (bits_per_symbol(modulation), fec.code_rate(code_rate)),
             "robust": (bits_per_symbol("qpsk"), fec.LOWEST_RATE),
         }
-        self._max_bytes = lru_cache(4096)(self._largest)
+        self._sizes: dict[tuple[int, str], int] = {}
 
     def grant(self, payload_bytes: int, protection: str = "payload") -> fec.Grant:
         """The segmentation and code of a payload of that length."""
@@ -93,14 +92,18 @@ class DigitalLink:
         """The largest payload in bytes with ``uses(payload) <= channel_uses``; 0 when none fits."""
         if protection not in self._mcs:
             raise unknown("protection", protection, PROTECTIONS)
-        return self._max_bytes(int(channel_uses), protection)
+        if not isinstance(channel_uses, int | np.integer):
+            raise InputError(f"channel_uses must be a whole number, not {channel_uses!r}")
+        key = int(channel_uses), protection
+        if key not in self._sizes:
+            self._sizes[key] = self._largest(*key)
+        return self._sizes[key]
 
     def _largest(self, channel_uses: int, protection: str) -> int:
         m, rate = self._mcs[protection]
         symbols = self.channel.symbols(channel_uses)
         # uses() may fall by a few symbols where one more block makes all blocks rounder, so bisection could
-        # miss the largest; but no payload has a higher rate than asked, which gives a bound to walk down
-        # from.
+        # miss the largest. But no payload has a higher rate than asked: a bound to walk down from.
         size = min(int(symbols * m * rate - 16) // 8, fec.MAX_PAYLOAD)
         while size >= 1 and fec.grant(size, m, rate).symbols > symbols:
             size -= 1

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MODULATIONS = {"qpsk": 2, "qam16": 4, "qam64": 6, "qam256": 8}
-_CHUNK = 2**13  # symbols demapped at once: what they need then stays in the processor's cache
+_CHUNK = 2**14  # symbols demapped at once, which bounds the memory
 
 
 def bits_per_symbol(modulation: str) -> int:
@@ -33,11 +33,13 @@ class Modem:
     """
 
     def __init__(self, bits: int) -> None:
-        from sionna.phy.mapping import Demapper, Mapper
+        import torch
+        from sionna.phy.mapping import Mapper, SymbolLogits2LLRs, pam
 
         self.bits = bits
         self._mapper = Mapper("qam", bits, precision="single", device="cpu")
-        self._demapper = Demapper("app", "pam", bits // 2, precision="single", device="cpu")
+        self._axis = torch.from_numpy(pam(bits // 2, precision="single").real.copy()) / 2**0.5
+        self._to_llr = SymbolLogits2LLRs("app", bits // 2, precision="single", device="cpu")
 
     def map(self, bits: NDArray[np.uint8]) -> Tensor:
         """[batch, n * bits] bits to [batch, n] complex64 symbols."""
@@ -49,9 +51,6 @@ class Modem:
     def demap(self, y: Tensor, no: Tensor) -> Tensor:
         """Soft decisions of symbols with independent Gaussian noise.
 
-        A PAM axis is a QAM axis times sqrt(2), on which the noise has variance no per real dimension;
-        Sionna's demapper wants that of a complex symbol, 2 no.
-
         :param y: [batch, n] complex64, sent symbols + noise.
         :param no: [batch, n] float32, variance of that noise.
         :returns: [batch, n * bits] float32, LLRs log p(bit = 1) / p(bit = 0).
@@ -59,14 +58,12 @@ class Modem:
         import torch
 
         llr = torch.empty(y.numel(), self.bits // 2, 2)  # symbol, bit of the axis, axis
-        axes = torch.view_as_real(y).reshape(-1, 2) * 2**0.5
-        variance = 2 * no.clamp_min(1e-9).reshape(
-            -1, 1
-        )  # below -90 dB nothing changes any more, but overflows
+        received = torch.view_as_real(y).reshape(-1, 2, 1)
+        precision = -1 / no.clamp_min(1e-9).reshape(-1, 1, 1)  # 90 dB: more decides nothing, but overflows
         for first in range(0, len(llr), _CHUNK):
             part = slice(first, first + _CHUNK)
-            soft = self._demapper(axes[part].to(torch.complex64), variance[part].expand(-1, 2))
-            llr[part] = soft.reshape(-1, 2, self.bits // 2).transpose(1, 2)
+            logits = (received[part] - self._axis).square_() * precision[part]
+            llr[part] = self._to_llr(logits).transpose(1, 2)
         return llr.reshape(len(y), -1)
 
 

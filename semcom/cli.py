@@ -50,17 +50,21 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     """Compute, then show and write the report."""
     from semcom.scenario import Scenario
-    from semcom.sweep.run import run
+    from semcom.sweep.run import RunError, run
 
     scenario = Scenario.load(options.scenario, options.set or ())
     out = Path(options.out or Path("runs") / scenario.name)
-    results = run(scenario, out, options.workers, progress=not options.quiet)
-    print(f"results: {out}")
+    try:
+        results = run(scenario, out, options.workers, progress=not options.quiet)
+    except RunError as error:
+        return _fail(str(error), FAILED)
     if not options.no_report:
         _show(results, out)
+    print(out)
+    return 0
 
 
 def _report(options: argparse.Namespace) -> None:

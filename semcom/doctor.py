@@ -20,7 +20,6 @@ PACKAGES = (
     "numpy",
     "av",
     "pillow",
-    "constriction",
     "matplotlib",
     "datasets",
 )

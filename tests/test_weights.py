@@ -48,7 +48,7 @@ def test_cards_reach_what_was_asked() -> None:
 
 
 def test_fresh_scenes_score_as_the_card_says() -> None:
-    """Scenes that no card has seen: the measured interval must reach the card's score (99.9 %, so it does not flake)."""
+    """Scenes that no card has seen: the measured interval must reach the card's score (99.9 %)."""
     from semcom import stats
 
     data = Scenes("test", 150, offset=10_000 + secrets.randbelow(10**6))

@@ -122,7 +122,9 @@ def _band(axes: Axes, x: pd.Series[Any], points: pd.DataFrame, look: Look) -> No
 def _say_silent(axes: Axes, labels: list[str]) -> None:
     """Under the axis, the systems into whose budget no image fits: they stand on the blind line."""
     if labels:
-        text = textwrap.fill(f"no image fits: {', '.join(shorten(label, 40) for label in labels)}", 52)
+        text = textwrap.fill(
+            f"no image fits: {', '.join(shorten(label, 40) for label in labels)}", 56, break_on_hyphens=False
+        )
         axes.annotate(
             text,
             (0.5, 0),

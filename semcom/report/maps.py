@@ -23,7 +23,7 @@ def winner_map(view: View) -> Figure:
     """Which system wins at each SNR and budget: one panel for each channel and task.
 
     A cell has the winner's colour and its margin over the second in percentage points. A difference that is
-    not significant is a hatched tie in the colours of the two; ``none``: nobody beats the blind guess.
+    not significant is a hatched tie in the colours of the two; ``none``: nobody is significantly above the blind guess.
     """
     from matplotlib.figure import Figure
 
@@ -172,7 +172,7 @@ def _key(figure: Figure, view: View, names: dict[str, str]) -> None:
     tie = "tie: first and second not significantly apart"
     handles += [
         Patch(facecolor="#F2F2F2", edgecolor=FAINT, hatch="////", linewidth=0, label=tie),
-        Patch(facecolor=NOBODY, label="none: nobody beats the blind guess"),
+        Patch(facecolor=NOBODY, label="none: nobody significantly above the blind guess"),
         Patch(facecolor="none", label="+x: percentage points over the second"),
     ]
     figure.legend(

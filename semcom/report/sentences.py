@@ -36,8 +36,13 @@ def lead(view: View, task: str, air: str, snr: float, budget: int) -> str:
     if cell.verdict == "none":
         blind = view.reference("blind", task)
         assert blind is not None  # the verdict rests on it
-        best = f"the best, {cell.winner}, has {percent(first)}"
-        return f"{where} nobody beats the blind guess of {percent(blind)}: {best}."
+        above = first["score"] > blind["score"]
+        best = f": the best, {cell.winner}, has {percent(first)}" if above else ""
+        return f"{where} nobody is significantly above the blind guess of {percent(blind)}{best}."
+    if cell.margin == 0:
+        rows = {label: view.row(system=label, **at) for label in view.systems(task, informed=False)}
+        level = [label for label, row in rows.items() if row is not None and row["score"] == first["score"]]
+        return f"{where} {', '.join(level)} share the lead with {percent(first)}."
     second = view.row(system=cell.second, **at)
     if second is None:
         return f"{where} {cell.winner} has {percent(first)}."
@@ -155,7 +160,11 @@ def map_caption(view: View) -> list[str]:
             parts = [f"{label} wins {count}" for label, count in won.most_common()]
             verdicts = Counter(cell.verdict for cell in cells)
             parts += [f"{verdicts['tie']} are ties"] if verdicts["tie"] else []
-            parts += [f"in {verdicts['none']} nobody beats the blind guess"] if verdicts["none"] else []
+            parts += (
+                [f"in {verdicts['none']} nobody is significantly above the blind guess"]
+                if verdicts["none"]
+                else []
+            )
             where = f"{task} over {air}" if len(view.airs) > 1 else task
             lines.append(f"{where}: of {len(cells)} cells, {', '.join(parts)}.")
     informed = [label for label in view.kinds if label in view.informed]

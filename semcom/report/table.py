@@ -75,7 +75,7 @@ def _cell(view: View, label: str, column: pd.DataFrame) -> Cell:
     if not row["applicable"]:
         return Cell("n/a")
     rivals = column.loc[~column["system"].isin(view.informed), "score"]
-    best = label not in view.informed and row["score"] >= rivals.max()
+    best = label not in view.informed and row["score"] >= rivals.max() and row["outage"] < 1
     return Cell(*interval(row), bool(best), float(row["outage"]))
 
 

@@ -30,8 +30,8 @@ PValue = Callable[["pd.Series[Any]", "pd.Series[Any]"], float]
 class Win:
     """The winner at one operating point, and the second ("" for a single system) with the margin over it.
 
-    ``verdict``: ``none`` when the winner's interval reaches down to that of the blind guess, ``tie`` when the
-    difference to the second is not significant, else ``win``.
+    ``verdict``: ``none`` when even the winner is not significantly better than the blind guess, ``tie`` when it is
+    not significantly better than the second, else ``win``.
     """
 
     budget_uses: int
@@ -63,6 +63,7 @@ class View:
     def of_results(cls, results: Results) -> View:
         """From a run; ties are judged by the paired test on its single answers."""
         from semcom import stats
+        from semcom.schema import REFERENCES
         from semcom.systems import SYSTEMS
 
         kinds, informed = {}, []
@@ -72,12 +73,15 @@ class View:
             if getattr(SYSTEMS.find(system.name).make, "needs_query", False) is True:
                 informed.append(system.label)
 
+        def answers(row: pd.Series[Any]) -> pd.DataFrame:
+            where = ["system", "task"]
+            if row["system"] not in REFERENCES:  # those meet no channel: one row stands beside every point
+                where += ["link", "snr_db", "budget_uses"]
+            return results.samples(**{name: _plain(row[name]) for name in where})
+
         def p_value(first: pd.Series[Any], second: pd.Series[Any]) -> float:
-            where = ("system", "task", "link", "snr_db", "budget_uses")
-            left, right = (
-                results.samples(**{name: _plain(row[name]) for name in where}) for row in (first, second)
-            )
-            both = left.merge(right, on=["draw", "sample", "query"], suffixes=("_a", "_b"))
+            on = ["sample", "query"] if second["system"] in REFERENCES else ["draw", "sample", "query"]
+            both = answers(first).merge(answers(second), on=on, suffixes=("_a", "_b"))
             if both.empty:
                 return 1.0
             return stats.paired_difference(both["score_a"], both["score_b"], both["sample"].tolist())[3]
@@ -226,7 +230,7 @@ def wins(view: View, task: str, air: str) -> list[Win]:
         first = ranked.iloc[0]
         second = ranked.iloc[1] if len(ranked) > 1 else None
         verdict: Literal["win", "tie", "none"] = "win"
-        if blind is not None and first["ci_low"] <= blind["ci_high"]:
+        if blind is not None and not differ(first, blind, view.p_value):
             verdict = "none"
         elif second is not None and not differ(first, second, view.p_value):
             verdict = "tie"

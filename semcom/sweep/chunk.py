@@ -53,12 +53,15 @@ class Outcome:
 
 def sendings(system: System, chunk: Chunk, tasks: Sequence[str], budget: Budget) -> list[Sending]:
     """Let a system transmit the chunk: one message an image, or one a query where the transmitter knows it."""
+    wanted: list[tuple[int, tuple[Asked, ...]]]
+    queries: list[Query] | None
     if system.needs_query:
-        wanted = [(i, (one,)) for i in range(len(chunk.samples)) for one in chunk.asked(i, tasks)]
-        queries = [chunk.queries[task][i][j] for i, ((task, j),) in wanted]
+        alone = [(i, one) for i in range(len(chunk.samples)) for one in chunk.asked(i, tasks)]
+        queries = [chunk.queries[task][i][j] for i, (task, j) in alone]
+        wanted = [(i, (one,)) for i, one in alone]
     else:
-        wanted = [(i, tuple(chunk.asked(i, tasks))) for i in range(len(chunk.samples))]
         queries = None
+        wanted = [(i, tuple(chunk.asked(i, tasks))) for i in range(len(chunk.samples))]
     if not wanted:
         return []
     messages = system.transmit([chunk.samples[i].image for i, _ in wanted], budget, queries)

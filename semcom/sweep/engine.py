@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from channels.errors import InputError
@@ -85,9 +86,12 @@ class Engine:
             if group.link is None:
                 self._reference(group.system.name, chunk, tallies[0])
             else:
-                self._radio(group, chunk, able, tallies, lambda part, i=index: tick((i + part) / self.chunks))
+                self._radio(group, chunk, able, tallies, partial(self._tick, tick, index))
             tick((index + 1) / self.chunks)
         return [self._result(p, t, able) for p, t in zip(group.points, tallies, strict=True)]
+
+    def _tick(self, tick: Tick, index: int, part: float) -> None:
+        tick((index + part) / self.chunks)
 
     def applicable(self, group: Group) -> list[str]:
         """The tasks that can be answered from what the system delivers."""
@@ -126,8 +130,8 @@ class Engine:
         """Put every query of every sending to what was recovered; each task gets its queries in one call."""
         asked: dict[str, list[tuple[int, int]]] = {}  # task -> (which sending, index of the query)
         for which, sending in enumerate(sent):
-            for task, j in sending.asked:
-                asked.setdefault(task, []).append((which, j))
+            for name, j in sending.asked:
+                asked.setdefault(name, []).append((which, j))
         outcomes = [Outcome(r.kind, {}) for r in recovered]
         for name, wanted in asked.items():
             task, queries = self.tasks[name], [chunk.queries[name][sent[i].sample][j] for i, j in wanted]
@@ -142,8 +146,8 @@ class Engine:
     def _decide(self, images: Sequence[Image], queries: Sequence[Query]) -> list[str]:
         """What a transmitter that knows the queries answers to them itself: the task's answer from the true image."""
         answers = [""] * len(queries)
-        for name, task in self.tasks.items():
-            rows = [i for i, query in enumerate(queries) if query.task == name]
+        for task in self.tasks.values():
+            rows = [i for i, query in enumerate(queries) if query.task == task.name]
             if rows:
                 told = task.answer([Recovered(image=images[i]) for i in rows], [queries[i] for i in rows])
                 for i, answer in zip(rows, told, strict=True):
@@ -184,9 +188,9 @@ class Engine:
             _within(group, air)
             keys = [(i, reception.key) for (_, i), reception in zip(meetings, air, strict=True)]
             new = {key: r for key, r in zip(keys, air, strict=True) if key not in outcomes}
-            for i, key in [k for k in new if k[1] == perfect[k[0]]]:
-                outcomes[i, key] = self._perfect(group, chunk, system, sent)[i]
-                del new[i, key]
+            for known in [key for key in new if key[1] == perfect[key[0]]]:
+                outcomes[known] = self._perfect(group, chunk, system, sent)[known[0]]
+                del new[known]
             answered = self.receive(chunk, system, [sent[i] for i, _ in new], list(new.values()))
             outcomes.update(zip(new, answered, strict=True))
             for (p, i), key, reception in zip(meetings, keys, air, strict=True):

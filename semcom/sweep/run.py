@@ -71,6 +71,7 @@ def _compute(scenario: Scenario, engine: Engine, store: Store, workers: int, rep
         missing = sum(p.id not in done for p in group.points)
         report(Step(len(done) + fraction * missing, total, group.title))
 
+    work: Iterator[tuple[Group, list[PointResult]]]
     if workers == 1 or len(todo) <= 1:
         work = ((group, engine.run(group, partial(tick, group))) for group in todo)
     else:

@@ -29,14 +29,15 @@ from semcom.types import Question
 BATCH = 96
 TEXT_SHARE = 0.35  # rows of text (or nothing) for each row with an image
 RATE = 1.5e-3
-STEPS = 2200
+STEPS = 2400
 DEGRADED = 0.3
 QUESTIONS = 6
 GRID = 8
 SAVE_EVERY = 100
 KINDS = (*QUESTION_TYPES, "class")
 LOOKING_HEADS = 2
-LOOKING_LAYERS = ((0, 1), (2, 3))  # for content words, for the word where the answer is read
+# For content words; for the word where the answer is read; for that word when it must know another object first.
+LOOKING_LAYERS = ((0, 1), (2, 3), (3,))
 
 
 def train(out: Path | None = None, device: str = "cpu", steps: int | None = None, workers: int = 2) -> Path:
@@ -99,9 +100,11 @@ def impair(tokens: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor
             kept[i] = False
             kept[i, torch.from_numpy(chosen)] = True
         elif 0.65 < choice <= 0.75:  # neighbours averaged
-            group = int(rng.choice([2, 4, 8]))
-            tokens[i, : n // group] = tokens[i].view(n // group, group, -1).mean(1)
-            kept[i, n // group :] = False
+            rows, columns = ((8, 4), (4, 4), (2, 4), (2, 2))[int(rng.integers(4))]
+            grid = tokens[i].T.reshape(-1, GRID, GRID)
+            pooled = F.adaptive_avg_pool2d(grid, (rows, columns)).flatten(1).T
+            tokens[i, : len(pooled)] = pooled
+            kept[i, len(pooled) :] = False
         choice = rng.random()
         if choice < 0.3:  # analog noise
             sigma = 10 ** (-rng.uniform(-6, 20) / 20)
@@ -142,7 +145,7 @@ class Trainer:
         if of_text:
             weight = np.array([0.25 if q.type in language.NOT_IN_CAPTION else 1.0 for q in asked])
         else:
-            weight = np.array([1.08 - self.accuracy[KINDS.index(q.type)] for q in asked])
+            weight = np.array([(1.05 - self.accuracy[KINDS.index(q.type)]) ** 1.5 for q in asked])
         chosen = rng.choice(len(asked), min(QUESTIONS, len(asked)), replace=False, p=weight / weight.sum())
         return [asked[i] for i in chosen]
 
@@ -305,8 +308,11 @@ class Trainer:
             return torch.zeros((), device=self.device)
         b, i, target = torch.tensor(known).T.to(self.device)
         table = self.model.model.language_model.embed_tokens.weight[[self.vocabulary[n] for n in POSITIONS]]
-        features = F.normalize(hidden[len(LOOKING_LAYERS[0])][b, i].float(), dim=-1)
-        return F.cross_entropy(12 * features @ F.normalize(table, dim=-1).T, target)
+        losses = []
+        for layer in LOOKING_LAYERS[0]:
+            features = F.normalize(hidden[layer + 1][b, i].float(), dim=-1)
+            losses.append(F.cross_entropy(12 * features @ F.normalize(table, dim=-1).T, target))
+        return torch.stack(losses).mean()
 
     def _look(self, attentions: Any, p: Pack, owner: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
         """-log of the attention mass on the prefix columns (patches, caption words) that a word is about."""

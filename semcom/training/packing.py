@@ -54,7 +54,8 @@ def caption_segment(caption: str, vocabulary: Mapping[str, int]) -> Segment:
 
 
 def _looks(words: list[str], question: Question, scene: Scene, last: int) -> list[tuple[int, int, list[int]]]:
-    """Content words look at the objects that they name (layer group 0); the colon at the one asked for (group 1)."""
+    """Content words look at the objects that they name (layer group 0); the colon at the one asked for (group 1, or
+    2 when it is found through another object)."""
     objects = scene["objects"]
     looks: list[tuple[int, int, list[int]]] = []
     named: list[int] = []
@@ -75,13 +76,8 @@ def _looks(words: list[str], question: Question, scene: Scene, last: int) -> lis
     hop = _HOP.match(question.text)
     if hop:
         reference = next(o for o in objects if (o["color"], o["shape"]) == (hop[2], hop[3]))
-        looks.append(
-            (
-                last,
-                1,
-                [k for k, o in enumerate(objects) if o is not reference and beyond(o, reference, hop[1])],
-            )
-        )
+        there = [k for k, o in enumerate(objects) if o is not reference and beyond(o, reference, hop[1])]
+        looks.append((last, 2, there))
     elif question.type in _ABOUT_ONE and named:
         looks.append((last, 1, named))
     return looks

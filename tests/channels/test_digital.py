@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import astuple
 from typing import Any
 
@@ -58,6 +59,8 @@ def test_max_bytes_at_the_ends() -> None:
     assert link.max_bytes(0) == link.max_bytes(-3) == link.max_bytes(link.uses(1) - 1) == 0
     assert link.max_bytes(link.uses(1)) == 1
     assert link.max_bytes(10**9) == fec.MAX_PAYLOAD
+    with pytest.raises(InputError, match="channel_uses must be a whole number"):
+        link.max_bytes(float("nan"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("channel", [channels.create("rayleigh"), Piloted()])
@@ -109,7 +112,13 @@ def test_wrong_payloads_have_a_wrong_crc(seed: int) -> None:
     received = link.send(payloads, 0.5, seed)
     right = [r.payload == p for r, p in zip(received, payloads, strict=True)]
     assert 0 < sum(right) < 300
-    assert [r.ok for r in received] == right  # a false verdict has probability 2^-16 for each loss
+    assert not [
+        1 for r, same in zip(received, right, strict=True) if r.ok and not same
+    ]  # 2^-16 for each loss
+    damaged = sum(
+        same and not r.ok for r, same in zip(received, right, strict=True)
+    )  # in the CRC itself alone
+    assert damaged <= 10
 
 
 def test_robust_packets_survive_where_others_do_not(seed: int) -> None:
@@ -227,6 +236,14 @@ def test_bad_sends(arguments: dict[str, Any], message: str) -> None:
 def test_nothing_to_send() -> None:
     assert channels.DigitalLink(channels.create("awgn")).send([], 5.0, []) == []
     assert channels.AnalogLink(channels.create("awgn")).send([], 5.0, []) == []
+
+
+def test_a_link_travels_to_other_processes(seed: int) -> None:
+    link = channels.DigitalLink(channels.create("rician", k_db=2.5, coherence=8), "qam16", 0.4)
+    size = link.max_bytes(300)
+    copy = pickle.loads(pickle.dumps(link))
+    assert repr(copy.channel) == "Rician(coherence=8, k_db=2.5)" and copy.max_bytes(300) == size
+    assert copy.send([b"same"] * 5, 3.0, seed) == link.send([b"same"] * 5, 3.0, seed)
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:

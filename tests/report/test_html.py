@@ -105,13 +105,21 @@ def test_sentences_say_what_the_frame_says(seed: int) -> None:
         text = sentences.lead(view, task, "rayleigh", 15.0, 128)
         assert text.startswith("At 15 dB and 128 channel uses ")
         number = f"{100 * first['score']:.1f} % [{100 * first['ci_low']:.1f}, {100 * first['ci_high']:.1f}]"
-        assert number in text and first["system"] in text
         if first["ci_low"] <= blind["ci_high"]:
-            assert "nobody beats the blind guess" in text
+            assert "nobody is significantly above the blind guess" in text
+            assert (f"the best, {first['system']}, has {number}" in text) == (first["score"] > blind["score"])
             continue
         margin = 100 * (first["score"] - second["score"])
         assert f"{first['system']} leads with {number}, {margin:.1f} points over {second['system']}" in text
         assert ("not significant" in text) == (first["ci_low"] <= second["ci_high"])
+
+
+def test_equal_scores_share_the_lead() -> None:
+    frame = random_frame(8)
+    rows = frame["snr_db"].notna() & frame["system"].isin(["jpeg", "embedding", "decide-at-transmitter"])
+    frame.loc[rows & frame["applicable"], ["score", "ci_low", "ci_high"]] = [1.0, 0.9, 1.0]
+    text = sentences.lead(View.of(frame, KINDS, INFORMED), "vqa", "rayleigh", 5.0, 128)
+    assert text == "At 5 dB and 128 channel uses jpeg, embedding share the lead with 100.0 % [90.0, 100.0]."
 
 
 @few

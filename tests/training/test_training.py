@@ -93,7 +93,7 @@ def test_attention_is_taught_the_objects_that_words_name() -> None:
     assert looks("what color is the circle ?", "red", "color") == [("circle", 0, [0]), (":", 1, [0])]
     assert looks("is the red star below the blue star ?", "yes", "relation") == [("star", 0, [2]), ("star", 0, [1])]
     hop = looks("what shape is the object right of the blue star ?", "star", "two-hop")
-    assert hop == [("star", 0, [1]), (":", 1, [2])]
+    assert hop == [("star", 0, [1]), (":", 2, [2])]
     assert looks("is there a green dome ?", "no", "existence") == []
 
 

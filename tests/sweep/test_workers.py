@@ -1,0 +1,76 @@
+"""Real systems over tiny random models: several processes give the very numbers of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import semcom
+from semcom.sweep import run as run_module
+from semcom.sweep.results import Results
+from tests.sweep.test_run import export
+from tests.vlm import tiny
+
+
+@pytest.fixture(scope="module")
+def vlm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A tiny random pair of models."""
+    folder = tmp_path_factory.mktemp("vlm")
+    dual = tiny.clip(folder / "clip")
+    return {"dual": str(dual), "generative": str(tiny.llava(folder / "llava", dual))}
+
+
+@pytest.fixture(scope="module")
+def scenario(vlm: dict[str, str]) -> semcom.Scenario:
+    """Every kind of thing that a system can carry, digital and analog."""
+    return semcom.Scenario.load(
+        {
+            "data": {"name": "scenes", "samples": 5},
+            "vlm": vlm,
+            "systems": [
+                "jpeg",
+                "caption-text",
+                {"name": "embedding", "analog": True},
+                {"name": "visual-tokens", "select": "uniform", "bits": 4, "tokens_per_packet": 2},
+                "decide-at-transmitter",
+            ],
+            "link": {"channel": "rayleigh", "coherence": 16, "modulation": "qpsk"},
+            "tasks": ["vqa", "classification", "captioning"],
+            "sweep": {"snr_db": [2, 12], "channel_uses": [400, 1200]},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(scenario: semcom.Scenario, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """The results of one process."""
+    return semcom.run(scenario, tmp_path_factory.mktemp("alone"))
+
+
+def test_workers_change_nothing(scenario: semcom.Scenario, alone: Results, tmp_path: Path) -> None:
+    assert export(semcom.run(scenario, tmp_path, workers=2)) == export(alone)
+    kinds = set(alone.samples()["kind"])
+    assert kinds == {"image", "text", "embedding", "tokens", "answer", "nothing"}
+
+
+def test_fewer_points_are_the_same_points(scenario: semcom.Scenario, alone: Results, tmp_path: Path) -> None:
+    """A sweep over one SNR and one budget repeats the numbers of the larger sweep."""
+    part = semcom.run(scenario.replace({"sweep.snr_db": [12], "sweep.channel_uses": [400]}), tmp_path)
+    keys = ["system", "task", "snr_db", "budget_uses", "question_type"]
+    numbers = ["score", "ci_low", "ci_high", "channel_uses", "outage"]
+    whole = alone.to_frame().set_index(keys)[numbers]
+    few = part.to_frame().set_index(keys)[numbers]
+    radio = few[few.index.get_level_values("snr_db").notna()]
+    assert len(radio) > 20
+    assert radio.equals(whole.loc[radio.index])
+
+
+def test_worker_that_dies(scenario: semcom.Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One message instead of a hang, and what was finished stays."""
+    import os
+
+    monkeypatch.setattr(run_module, "_work", os._exit)
+    with pytest.raises(run_module.RunError, match="a worker process died"):
+        semcom.run(scenario, tmp_path, workers=2)
+    assert Results.open(tmp_path).progress() == (0, 2 + 5 * 2 * 2)
