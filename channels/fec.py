@@ -17,16 +17,17 @@ from channels.ldpc import LDPC
 from channels.ledger import Ledger
 
 MAX_PAYLOAD = 2**20  # bytes
-LOWEST_RATE, HIGHEST_RATE = Fraction(1, 5), Fraction(926, 1000)  # of TS 38.212 without repetition
+MOTHER_RATE = Fraction(1, 5)  # of 5G LDPC; lower rates repeat its code bits, as the circular buffer of TS 38.212 does
+LOWEST_RATE, HIGHEST_RATE = Fraction(1, 100), Fraction(926, 1000)
 
 
 def code_rate(value: float | Fraction) -> Fraction:
     """The rate as a small fraction, so that block lengths are exact; :class:`InputError` outside the code."""
     if isinstance(value, bool) or not isinstance(value, float | int | Fraction) or not 0 < value < 1:
-        raise InputError(f"code_rate must be a number from 1/5 to 0.926, not {value!r}")
+        raise InputError(f"code_rate must be a number from 1/100 to 0.926, not {value!r}")
     rate = Fraction(value).limit_denominator(4096)
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise InputError(f"code_rate must be from 1/5 to 0.926, the rates of 5G LDPC, not {value!r}")
+        raise InputError(f"code_rate must be from 1/100 to 0.926 (5G LDPC, repeated below 1/5), not {value!r}")
     return rate
 
 
@@ -34,7 +35,7 @@ def code_rate(value: float | Fraction) -> Fraction:
 class Grant:
     """How one payload is cut into ``blocks`` code blocks of k information and n code bits each.
 
-    Both ends know it: the receiver is scheduled. Known zeros fill the last block.
+    All code bits are sent ``copies`` times, one whole copy after the other, and combined before decoding. Both ends know it: the receiver is scheduled. Known zeros fill the last block.
     """
 
     payload_bytes: int
@@ -42,11 +43,12 @@ class Grant:
     blocks: int
     k: int
     n: int
+    copies: int = 1
 
     @property
     def code_bits(self) -> int:
-        """Code bits of all blocks."""
-        return self.blocks * self.n
+        """Code bits of all blocks and copies."""
+        return self.blocks * self.n * self.copies
 
     @property
     def symbols(self) -> int:
@@ -60,7 +62,7 @@ class Grant:
             payload=payload / m,
             crc=check / m,
             filler=(self.blocks * self.k - payload - check) / m,
-            parity=self.blocks * (self.n - self.k) / m,
+            parity=self.blocks * (self.n * self.copies - self.k) / m,
             pilots=channel_uses - self.symbols,
             payload_bits=payload,
         )
@@ -73,7 +75,8 @@ def grant(payload_bytes: int, bits_per_symbol: int, rate: Fraction) -> Grant:
     The rate also stays just below 12/13: with less parity, short codes cannot start to decode even without
     noise (2z information bits are never sent; found by decoding every even k up to 1400 and many above).
     """
-    m = bits_per_symbol
+    m, copies = bits_per_symbol, ceil(MOTHER_RATE / rate)
+    rate = max(rate, MOTHER_RATE)
     bits = 8 * (payload_bytes + crc_bytes(payload_bytes))
     # Base graph 1 goes up to k = 8448 but not below rate 1/3; base graph 2 up to k = 3840, or 3824 by the
     # rules that choose between them. Both limits here are multiples of 2, 4, 6 and 8.
@@ -82,7 +85,7 @@ def grant(payload_bytes: int, bits_per_symbol: int, rate: Fraction) -> Grant:
     # k is a multiple of m, so that n = 3k or 5k is one too and the rate never falls below that of the code.
     k = m * ceil(Fraction(bits, blocks * m))
     n = m * ceil(max(k / rate, k * Fraction(13, 12) + 1) / m)
-    return Grant(payload_bytes, m, blocks, k, n)
+    return Grant(payload_bytes, m, blocks, k, n, copies)
 
 
 def encode(payloads: Sequence[bytes], shape: Grant) -> Bits:
@@ -93,7 +96,8 @@ def encode(payloads: Sequence[bytes], shape: Grant) -> Bits:
         sent = to_bits(payload + crc(payload))
         row[: len(sent)] = sent
     code = ldpc(k, shape.n, shape.bits_per_symbol).encode(bits.reshape(-1, k))
-    scrambled: Bits = code.reshape(len(payloads), -1) ^ scrambling(shape.code_bits)
+    sent_bits = np.tile(code.reshape(len(payloads), -1), shape.copies)
+    scrambled: Bits = sent_bits ^ scrambling(shape.code_bits)
     return scrambled
 
 

@@ -55,7 +55,8 @@ class DigitalLink:
 
     :param modulation: "qpsk", "qam16", "qam64" or "qam256", for packets of protection "payload"; "robust"
         packets use QPSK at the lowest rate of the code, 1/5.
-    :param code_rate: information bits (CRC included) per code bit, 1/5 to 0.926. Very short payloads get
+    :param code_rate: information bits (CRC included) per code bit, 1/100 to 0.926; below 1/5 the
+        code bits are repeated and their LLRs added. Very short payloads get
         a little more parity than asked where the code could not even be decoded without noise.
     :param coding: "ldpc", or "ideal": the capacity bound. A payload of b bits then arrives exactly if
         b <= sum_i log2(1 + 1 / no_i) over the symbols that the LDPC link would have used.
@@ -72,7 +73,7 @@ class DigitalLink:
         self.code_rate = float(fec.code_rate(code_rate))
         self._mcs = {
             "payload": (bits_per_symbol(modulation), fec.code_rate(code_rate)),
-            "robust": (bits_per_symbol("qpsk"), fec.LOWEST_RATE),
+            "robust": (bits_per_symbol("qpsk"), fec.MOTHER_RATE),
         }
         self._sizes: dict[tuple[int, str], int] = {}
 
@@ -156,7 +157,7 @@ class DigitalLink:
             x = qam.map(fec.encode([payloads[r] for r in same], shape))
             y, no = self.channel(x, snrs[same], [seeds[r] for r in same], power="trust")
             llr = qam.demap(y, no).mul_(torch.from_numpy(1 - 2 * scrambling(shape.code_bits).astype(np.int8)))
-            llr = llr.reshape(-1, shape.n)
+            llr = llr.reshape(len(same), shape.copies, -1).sum(1).reshape(-1, shape.n)
             waiting[shape.k, shape.n, shape.bits_per_symbol].append((same, llr))
         result = {}
         for code, parts in waiting.items():

@@ -106,7 +106,7 @@ def _example(
             seed = realisation(engine.scenario, sample.id, Point(0, snr, 0))
             receptions = air.send(messages, snr, [seed])
             thing = system.receive(receptions, [(height, width)], told)[0]
-            answer, score = _ask(asker, thing, query)
+            answer, score = _ask(asker, thing, query) if system.carries in asker.accepts else (None, 0.0)
             outcomes.append(
                 Outcome(named.label, snr, thing, answer, score, receptions[0].ledger.channel_uses)
             )

@@ -21,7 +21,7 @@ from channels.modem import MODULATIONS
 LINKS = [
     channels.DigitalLink(channels.create("awgn"), modulation, rate)
     for modulation in MODULATIONS
-    for rate in (0.2, 1 / 3, 0.5, 0.77, 0.92)
+    for rate in (0.07, 0.2, 1 / 3, 0.5, 0.77, 0.92)
 ]
 
 
@@ -249,3 +249,18 @@ def test_a_link_travels_to_other_processes(seed: int) -> None:
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     channels.DigitalLink(channels.create("rayleigh"), "qam64", 0.926).send([b"quiet", bytes(2000)], 5.0, 1)
     assert capfd.readouterr() == ("", "")
+
+
+def test_repetition_below_one_fifth_is_worth_its_energy(seed: int) -> None:
+    """Four copies at SNR - 6.02 dB have the block error rate of one copy at SNR: LLRs of AWGN copies add exactly."""
+    rng = np.random.default_rng(seed)
+    payloads = [rng.bytes(20) for _ in range(600)]
+    awgn = channels.create("awgn")
+    lost = []
+    for rate, snr_db in ((1 / 5, -3.9), (1 / 20, -3.9 - 10 * np.log10(4))):
+        link = channels.DigitalLink(awgn, "qpsk", rate)
+        lost.append(np.mean([not r.ok for r in link.send(payloads, snr_db, seed)]))
+        assert link.uses(20) == 4 ** (rate < 0.2) * channels.DigitalLink(awgn, "qpsk", 1 / 5).uses(20)
+    spread = 4 * np.sqrt(np.mean(lost) * (1 - np.mean(lost)) * 2 / 600)
+    assert 0.05 < np.mean(lost) < 0.95, (seed, lost)
+    assert abs(lost[0] - lost[1]) < spread, (seed, lost)
