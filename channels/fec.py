@@ -17,7 +17,9 @@ from channels.ldpc import LDPC
 from channels.ledger import Ledger
 
 MAX_PAYLOAD = 2**20  # bytes
-MOTHER_RATE = Fraction(1, 5)  # of 5G LDPC; lower rates repeat its code bits, as the circular buffer of TS 38.212 does
+MOTHER_RATE = Fraction(
+    1, 5
+)  # of 5G LDPC; lower rates repeat its code bits, as the circular buffer of TS 38.212 does
 LOWEST_RATE, HIGHEST_RATE = Fraction(1, 100), Fraction(926, 1000)
 
 
@@ -27,7 +29,9 @@ def code_rate(value: float | Fraction) -> Fraction:
         raise InputError(f"code_rate must be a number from 1/100 to 0.926, not {value!r}")
     rate = Fraction(value).limit_denominator(4096)
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise InputError(f"code_rate must be from 1/100 to 0.926 (5G LDPC, repeated below 1/5), not {value!r}")
+        raise InputError(
+            f"code_rate must be from 1/100 to 0.926 (5G LDPC, repeated below 1/5), not {value!r}"
+        )
     return rate
 
 
@@ -35,7 +39,8 @@ def code_rate(value: float | Fraction) -> Fraction:
 class Grant:
     """How one payload is cut into ``blocks`` code blocks of k information and n code bits each.
 
-    All code bits are sent ``copies`` times, one whole copy after the other, and combined before decoding. Both ends know it: the receiver is scheduled. Known zeros fill the last block.
+    All code bits are sent ``copies`` times, one whole copy after the other, and combined before decoding. Both
+    ends know it: the receiver is scheduled. Known zeros fill the last block.
     """
 
     payload_bytes: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CODINGS = ("ldpc", "ideal")
-PROTECTIONS = ("payload", "robust")
+# Classes of packets: the link's own scheme, or QPSK at the mother code's rate 1/5 and at repetitions of it.
+ROBUST = {"robust": 5, "robust-1/10": 10, "robust-1/20": 20, "robust-1/40": 40, "robust-1/80": 80}
+PROTECTIONS = ("payload", *ROBUST)
 _CHUNK = 2**22  # code bits in flight at once, which bounds the memory
 
 
@@ -54,10 +57,10 @@ class DigitalLink:
     No length is sent: the receiver is scheduled and knows the grant, from which the payload length follows.
 
     :param modulation: "qpsk", "qam16", "qam64" or "qam256", for packets of protection "payload"; "robust"
-        packets use QPSK at the lowest rate of the code, 1/5.
-    :param code_rate: information bits (CRC included) per code bit, 1/100 to 0.926; below 1/5 the
-        code bits are repeated and their LLRs added. Very short payloads get
-        a little more parity than asked where the code could not even be decoded without noise.
+        packets use QPSK at rate 1/5, "robust-1/10" to "robust-1/80" at that lower rate.
+    :param code_rate: information bits (CRC included) per code bit, 1/100 to 0.926; below 1/5 the code bits are
+        repeated and their LLRs added. Very short payloads get a little more parity than asked where the code
+        could not even be decoded without noise.
     :param coding: "ldpc", or "ideal": the capacity bound. A payload of b bits then arrives exactly if
         b <= sum_i log2(1 + 1 / no_i) over the symbols that the LDPC link would have used.
     """
@@ -73,7 +76,7 @@ class DigitalLink:
         self.code_rate = float(fec.code_rate(code_rate))
         self._mcs = {
             "payload": (bits_per_symbol(modulation), fec.code_rate(code_rate)),
-            "robust": (bits_per_symbol("qpsk"), fec.MOTHER_RATE),
+            **{name: (bits_per_symbol("qpsk"), Fraction(1, parts)) for name, parts in ROBUST.items()},
         }
         self._sizes: dict[tuple[int, str], int] = {}
 
@@ -122,7 +125,7 @@ class DigitalLink:
         :param payloads: 1 byte to 1 MB each, of any mixture of lengths.
         :param snr_db: Es/N0 [dB]: one for all, or one for each payload.
         :param seed: one integer for each payload (or one for all, from which theirs are derived).
-        :param protection: "payload" or "robust" for each payload; None: all "payload".
+        :param protection: one of ``PROTECTIONS`` for each payload; None: all "payload".
         :returns: one reception for each payload, in order; it depends on the payload's own seed, SNR and
             protection alone, not on what else is sent with it.
         """

@@ -80,7 +80,7 @@ class Packet:
     """Bytes that live or die together under one CRC. ``protection`` names the link's class of code rate."""
 
     payload: bytes
-    protection: Literal["payload", "robust"] = "payload"
+    protection: str = "payload"  # or "robust", "robust-1/10" ... "robust-1/80"
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,9 +83,14 @@ class FakeVLM:
         return NAMES[0 if seen.image is None else int(np.argmax(seen.image.mean((0, 1))))]
 
 
+def weight(protection: str) -> int:
+    """How many times more a class of packets costs."""
+    return 1 if protection == "payload" else int(protection.partition("1/")[2] or 4)
+
+
 @dataclass(frozen=True)
 class FakeBudget:
-    """A link on which a packet costs ``overhead`` uses and then ``bits`` bits a use; robust packets four times more."""
+    """A link: a packet costs ``overhead`` uses, then one for ``bits`` bits; robust packets several times more."""
 
     channel_uses: int
     overhead: int = 12
@@ -93,7 +98,7 @@ class FakeBudget:
 
     def packet_bytes(self, packets: int = 1, protection: str = "payload") -> int:
         share = self.channel_uses // packets - self.overhead
-        return max(0, (share // 4 if protection == "robust" else share) * self.bits // 8)
+        return max(0, share // weight(protection) * self.bits // 8)
 
     def symbols(self) -> int:
         return self.channel_uses
@@ -101,7 +106,7 @@ class FakeBudget:
     def cost(self, message: Message) -> int:
         """Channel uses of a message."""
         digital = [
-            self.overhead + -(-8 * len(p.payload) // self.bits) * (4 if p.protection == "robust" else 1)
+            self.overhead + -(-8 * len(p.payload) // self.bits) * weight(p.protection)
             for p in message.packets
         ]
         return sum(digital) + (0 if message.symbols is None else len(message.symbols))

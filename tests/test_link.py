@@ -87,6 +87,8 @@ def test_faulty_calls(link: Link) -> None:
 
 
 def test_seeds_differ_by_every_part() -> None:
-    seeds = {derive_seed(*parts) for parts in [(1, "a"), ("1", "b"), (1, "a", 0), (1, "a", 1), ("1a",), (2, "a")]}
+    seeds = {
+        derive_seed(*parts) for parts in [(1, "a"), ("1", "b"), (1, "a", 0), (1, "a", 1), ("1a",), (2, "a")]
+    }
     assert len(seeds) == 6 and all(0 <= s < 2**63 for s in seeds)
     assert derive_seed(1, "a") == 8915294002830711430  # runs made earlier must be repeatable

@@ -201,7 +201,8 @@ def test_the_decision_is_one_robust_byte() -> None:
     closed = [Query("vqa", str(i), "which ?", candidates=NAMES) for i in range(4)]
     messages = system.transmit(IMAGES, AMPLE, closed)
     expected = [NAMES[int(np.argmax(i.mean((0, 1))))] for i in IMAGES]
-    assert [m.packets for m in messages] == [(Packet(bytes([NAMES.index(e)]), "robust"),) for e in expected]
+    lowest = "robust-1/80"
+    assert [m.packets for m in messages] == [(Packet(bytes([NAMES.index(e)]), lowest),) for e in expected]
     air = [perfect(m) for m in messages]
     assert [r.answer for r in system.receive(air, SIZES, closed)] == expected
     assert {r.kind for r in system.receive(air, SIZES)} == {"nothing"}
@@ -209,6 +210,23 @@ def test_the_decision_is_one_robust_byte() -> None:
     assert {r.kind for r in system.receive(beyond, SIZES, closed)} == {"nothing"}
     with pytest.raises(ValueError, match="one query for each"):
         system.transmit(IMAGES, AMPLE)
+
+
+def test_the_decision_takes_the_lowest_rate_that_fits() -> None:
+    from semcom.link import Link
+    from semcom.systems.baselines.decide import CLASSES
+
+    link, system = Link("awgn"), systems.create("decide-at-transmitter", models())
+    closed = [Query("vqa", str(i), "which ?", candidates=NAMES) for i in range(4)]
+    for uses in (30, 60, 119, 120, 500, 5000):
+        for message in system.transmit(IMAGES, link.budget(uses), closed):
+            lower = [
+                c
+                for c in CLASSES
+                if not message.packets or CLASSES.index(c) < CLASSES.index(message.packets[0].protection)
+            ]
+            assert link.uses(message) <= uses
+            assert all(link.digital.uses(1, c) > uses for c in lower)
 
 
 @pytest.mark.parametrize(("n", "size"), [(1, 1), (2, 1), (256, 1), (257, 2), (65536, 2), (65537, 3)])

@@ -33,7 +33,9 @@ def test_patches_are_owned_by_what_they_show() -> None:
     for i in range(200):
         for j in range(scenes.count[i]):
             patch = int(scenes.y[i, j] // pitch) * 8 + int(scenes.x[i, j] // pitch)
-            assert owner[i, patch] == j  # cells are farther apart than any radius, so centres are never covered
+            assert (
+                owner[i, patch] == j
+            )  # cells are farther apart than any radius, so centres are never covered
         shown = {int(k) for k in owner[i]} - {-1}
         assert shown == set(range(scenes.count[i]))
 
@@ -91,7 +93,10 @@ def test_attention_is_taught_the_objects_that_words_name() -> None:
     assert looks("how many red objects are there ?", "2", "count") == [("red", 0, [0, 2])]
     assert looks("how many objects are there ?", "3", "count") == [("objects", 0, [0, 1, 2])]
     assert looks("what color is the circle ?", "red", "color") == [("circle", 0, [0]), (":", 1, [0])]
-    assert looks("is the red star below the blue star ?", "yes", "relation") == [("star", 0, [2]), ("star", 0, [1])]
+    assert looks("is the red star below the blue star ?", "yes", "relation") == [
+        ("star", 0, [2]),
+        ("star", 0, [1]),
+    ]
     hop = looks("what shape is the object right of the blue star ?", "star", "two-hop")
     assert hop == [("star", 0, [1]), (":", 2, [2])]
     assert looks("is there a green dome ?", "no", "existence") == []
@@ -148,3 +153,14 @@ def test_recipe_trains_resumes_and_writes_its_card(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(common, "cosine", schedule)
     dual_encoder.train(resumed, steps=4, workers=1)
     assert (resumed / "model.safetensors").read_bytes() == (straight / "model.safetensors").read_bytes()
+
+
+def test_generative_recipe_writes_a_loadable_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from semcom.vlm.load import load_generative
+
+    monkeypatch.setattr(evaluate, "SAMPLES", 6)
+    monkeypatch.setattr(generative, "BATCH", 6)
+    folder = generative.train(tmp_path / "generative", steps=2, workers=1)
+    scores = json.loads((folder / "card.json").read_text())["scores"]
+    assert set(scores) == set(evaluate.SPLITS) and 0 <= scores["test"]["vqa"]["score"] <= 1
+    assert load_generative(str(folder)).caption([evaluate.nothing(None)])  # type: ignore[arg-type]

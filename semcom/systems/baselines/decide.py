@@ -8,6 +8,9 @@ from semcom.codecs.text import normalise
 from semcom.systems.base import Size, System, register
 from semcom.types import Budget, Image, Message, Packet, Query, Reception, Recovered
 
+# From the lowest code rate to the highest: the first that fits the budget is taken.
+CLASSES = ("robust-1/80", "robust-1/40", "robust-1/20", "robust-1/10", "robust")
+
 
 def index_bytes(candidates: int) -> int:
     """Whole bytes that hold an index of ceil(log2(candidates)) bits; at least one."""
@@ -18,10 +21,10 @@ def index_bytes(candidates: int) -> int:
     "decide-at-transmitter",
     family="baselines",
     paper="folklore; the bound on what semantic gains can mean when the question is known at the transmitter",
-    sends="the index of the answer among the candidates (1 byte up to 256), at the lowest code rate",
+    sends="the index of the answer among the candidates (1 byte up to 256), at the lowest code rate that fits",
 )
 class DecideAtTransmitter(System):
-    """Answer at the transmitter. Over the air: the answer's index or text, at the lowest code rate.
+    """Answer at the transmitter. Over the air: the answer's index or text, at the lowest code rate that fits.
 
     Only where the transmitter knows the question (and, for closed questions, both ends know the candidates).
     It loses nothing but its own errors, in about one byte; no other system can be more frugal.
@@ -36,10 +39,16 @@ class DecideAtTransmitter(System):
         """See :class:`System`; ``queries`` are required, one for each image."""
         if queries is None or len(queries) != len(images):
             raise ValueError("decide-at-transmitter needs one query for each image")
-        room = budget.packet_bytes(1, "robust")
-        answers = self.models.answer(images, queries) if room and len(images) else [""] * len(images)
-        coded = [self._code(answer, query) for answer, query in zip(answers, queries, strict=True)]
-        return [Message((Packet(d, "robust"),)) if d and len(d) <= room else Message() for d in coded]
+        room = {name: budget.packet_bytes(1, name) for name in CLASSES}
+        fits = any(room.values()) and len(images)
+        answers = self.models.answer(images, queries) if fits else [""] * len(images)
+        return [self._message(self._code(a, q), room) for a, q in zip(answers, queries, strict=True)]
+
+    def _message(self, data: bytes, room: dict[str, int]) -> Message:
+        for protection, most in room.items():
+            if 0 < len(data) <= most:
+                return Message((Packet(data, protection),))
+        return Message()
 
     def recover(self, reception: Reception, size: Size, query: Query | None) -> Recovered:
         """See :class:`System`; without its query nothing can be read."""
