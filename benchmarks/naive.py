@@ -57,9 +57,10 @@ def over_the_air(
     sent = torch.from_numpy(to_bits(packet.payload + crc(packet.payload)).copy())
     info[: len(sent)] = sent
     mask = torch.from_numpy(scrambling(grant.code_bits).copy()).float()
-    x = mapper(torch.remainder(encoder(info.reshape(grant.blocks, grant.k)).reshape(1, -1) + mask, 2))
+    code = encoder(info.reshape(grant.blocks, grant.k)).reshape(1, -1).tile(grant.copies)
+    x = mapper(torch.remainder(code + mask, 2))
     y, no = channel(x, snr_db, [seed], power="trust")
-    llr = demapper(y, no) * (1 - 2 * mask)
+    llr = (demapper(y, no) * (1 - 2 * mask)).reshape(grant.copies, -1).sum(0)
     decoded = decoder(llr.reshape(grant.blocks, grant.n)).reshape(-1).numpy().astype("uint8")
     payload, ok = fec.payload_of(decoded, len(packet.payload))
     return ReceivedPacket(payload, ok)

@@ -265,6 +265,17 @@ def test_every_shipped_scenario_loads() -> None:
         assert Scenario.load(name).title == title and title
 
 
+@pytest.mark.parametrize("name", sorted(available()))
+def test_every_shipped_scenario_can_be_built(name: str) -> None:
+    """All data, systems, tasks and links exist with the options that the file gives them."""
+    from semcom.sweep.engine import Engine
+
+    scenario = Scenario.load(name, ["data.samples=100"])
+    parts = Engine(scenario)
+    assert set(parts.systems) == {s.label for s in scenario.systems}
+    assert len(parts.links) == len(scenario.links) and len(parts.dataset) == 100
+
+
 def test_importing_loads_nothing_heavy() -> None:
     import subprocess
 

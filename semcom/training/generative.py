@@ -29,7 +29,7 @@ from semcom.types import Question
 BATCH = 96
 TEXT_SHARE = 0.35  # rows of text (or nothing) for each row with an image
 RATE = 1.5e-3
-STEPS = 2400
+STEPS = 3250
 DEGRADED = 0.3
 QUESTIONS = 6
 GRID = 8
@@ -161,11 +161,9 @@ class Trainer:
             [0, *(1 + np.argsort(scenes.cell[i, 1 : scenes.count[i]], kind="stable"))] for i in range(count)
         ]
         pictured: list[list[Segment]] = []
-        for i, graph in enumerate(graphs[:rows]):
+        for graph in graphs[:rows]:
             segments = [question_segment(q, graph, self.vocabulary) for q in self.ask(graph, rng)]
-            if i % 3:  # captions are long: two images in three have one
-                segments.append(caption_segment(language.caption(graph), self.vocabulary))
-            pictured.append(segments)
+            pictured.append([*segments, caption_segment(language.caption(graph), self.vocabulary)])
         slots = [self.vocabulary["<bos>"]] + [self.vocabulary["<image>"]] * GRID**2
         texts, prefixes = [], []
         for graph in graphs[rows:]:

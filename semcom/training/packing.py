@@ -45,7 +45,7 @@ def caption_segment(caption: str, vocabulary: Mapping[str, int]) -> Segment:
     words = caption.split()
     said = [vocabulary[w] for w in words] + [vocabulary["<eos>"]]
     first = len(start) - 1  # the colon, where the first word is read
-    learn = [(first + i, token, 0.25) for i, token in enumerate(said)]
+    learn = [(first + i, token, 0.5) for i, token in enumerate(said)]
     looks, current = [(first, 1, [0])], 0
     for i, word in enumerate(words[:-1]):
         current += word in (",", "and")
