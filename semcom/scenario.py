@@ -83,7 +83,7 @@ class Scenario:
 
     def to_yaml(self) -> str:
         """:meth:`to_dict` as a file that loads to an equal scenario."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=110)
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, width=110)
 
     def differences(self, other: Scenario) -> list[str]:
         """What changed from ``other`` to this one, one line for each field."""

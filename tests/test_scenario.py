@@ -63,7 +63,7 @@ def test_resolved_file_loads_to_an_equal_scenario() -> None:
         assert again == s and s.differences(again) == []
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.floats(-50, 50), min_size=1, max_size=4, unique=True),
     st.lists(st.integers(1, 10**6), min_size=1, max_size=4, unique=True),
