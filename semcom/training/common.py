@@ -9,6 +9,7 @@ import os
 import platform
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
@@ -44,6 +45,42 @@ def _worker(rank: int, train: Callable[..., None], workers: int, port: int, args
         train(rank, workers, *args)
     finally:
         dist.destroy_process_group()
+
+
+def run_recipe(
+    name: str,
+    out: Path | None,
+    prepare: Callable[[Path], None],
+    train: Callable[..., None],
+    score: Callable[[Path], dict[str, Any]],
+    device: str,
+    steps: int,
+    workers: int,
+    batch: int,
+    data: str,
+) -> Path:
+    """Prepare, train (or go on from the checkpoint of a killed run), store as float16, score and write the card."""
+    folder = out or WEIGHTS / name
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "checkpoint.pt"
+    if not checkpoint.exists():
+        prepare(folder)
+    started = time.time()
+    launch(train, workers, folder, device, steps)
+    minutes = (time.time() - started) / 60
+    checkpoint.unlink()
+    halve(folder)
+    recipe = {
+        "command": f"semcom train {name}",
+        "data": f"scenes/train, {steps * batch} images, {data}",
+        "steps": steps,
+        "batch": batch,
+        "workers": workers,
+        "seed": 1,
+        "minutes": round(minutes, 1),
+    }
+    write_card(folder, recipe, score(folder))
+    return folder
 
 
 def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:

@@ -38,31 +38,22 @@ class Trainee(torch.nn.Module):
 
 
 def train(out: Path | None = None, device: str = "cpu", steps: int | None = None, workers: int = 2) -> Path:
-    """Train into ``out``; a checkpoint beside it lets a killed run go on."""
+    """Train into ``out``; a checkpoint there lets a killed run go on."""
+    from semcom.training.evaluate import score_dual_encoder
     from semcom.vlm.build import new_dual_encoder
 
-    folder = out or common.WEIGHTS / "dual-encoder"
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "checkpoint.pt").exists():
-        new_dual_encoder(folder, language.words(), seed=1)
-    started = time.time()
-    common.launch(_train, workers, folder, device, steps or STEPS)
-    minutes = (time.time() - started) / 60
-    (folder / "checkpoint.pt").unlink()
-    common.halve(folder)
-    from semcom.training.evaluate import score_dual_encoder
-
-    recipe = {
-        "command": "semcom train dual-encoder",
-        "data": f"scenes/train, {(steps or STEPS) * BATCH} images, {DEGRADED:.0%} degraded",
-        "steps": steps or STEPS,
-        "batch": BATCH,
-        "workers": workers,
-        "seed": 1,
-        "minutes": round(minutes, 1),
-    }
-    common.write_card(folder, recipe, score_dual_encoder(folder))
-    return folder
+    return common.run_recipe(
+        "dual-encoder",
+        out,
+        prepare=lambda folder: new_dual_encoder(folder, language.words(), seed=1),
+        train=_train,
+        score=score_dual_encoder,
+        device=device,
+        steps=steps or STEPS,
+        workers=workers,
+        batch=BATCH,
+        data=f"{DEGRADED:.0%} degraded",
+    )
 
 
 def _train(rank: int, workers: int, folder: Path, device: str, steps: int) -> None:

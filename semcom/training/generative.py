@@ -41,29 +41,22 @@ LOOKING_LAYERS = ((0, 1), (2, 3), (3,))
 
 
 def train(out: Path | None = None, device: str = "cpu", steps: int | None = None, workers: int = 2) -> Path:
-    """Train into ``out``; a checkpoint beside it lets a killed run go on."""
-    folder = out or common.WEIGHTS / "generative"
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "checkpoint.pt").exists():
-        prepare(folder, common.WEIGHTS / "dual-encoder")
-    started = time.time()
-    common.launch(_train, workers, folder, device, steps or STEPS)
-    minutes = (time.time() - started) / 60
-    (folder / "checkpoint.pt").unlink()
-    common.halve(folder)
+    """Train into ``out``, on the shipped dual encoder; a checkpoint there lets a killed run go on."""
     from semcom.training.evaluate import score_generative
 
-    recipe = {
-        "command": "semcom train generative",
-        "data": f"scenes/train, {(steps or STEPS) * BATCH} images, {DEGRADED:.0%} degraded, {QUESTIONS} questions each",
-        "steps": steps or STEPS,
-        "batch": BATCH,
-        "workers": workers,
-        "seed": 1,
-        "minutes": round(minutes, 1),
-    }
-    common.write_card(folder, recipe, score_generative(folder, common.WEIGHTS / "dual-encoder"))
-    return folder
+    dual = common.WEIGHTS / "dual-encoder"
+    return common.run_recipe(
+        "generative",
+        out,
+        prepare=lambda folder: prepare(folder, dual),
+        train=_train,
+        score=lambda folder: score_generative(folder, dual),
+        device=device,
+        steps=steps or STEPS,
+        workers=workers,
+        batch=BATCH,
+        data=f"{DEGRADED:.0%} degraded, {QUESTIONS} questions each",
+    )
 
 
 def prepare(folder: Path, dual: Path) -> None:

@@ -46,7 +46,10 @@ BAD = [
 
 
 def tasks() -> list[Task]:
-    return [create(name, FakeModels(), DATA) for name in TASKS]
+    shipped = [
+        n for n, entry in TASKS.items() if entry.make.__module__.startswith("semcom.")
+    ]  # not other tests' fakes
+    return [create(name, FakeModels(), DATA) for name in shipped]
 
 
 def test_the_kinds_that_each_task_accepts() -> None:
