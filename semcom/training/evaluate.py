@@ -85,11 +85,13 @@ def score_generative(folder: Path, dual: Path) -> Scores:
         drawn = data.batch(0, SAMPLES)
         known = {(s.id, q.text) for s in drawn for q in s.questions if q.in_caption}
         vqa, captioning = tasks.create("vqa", models, data), tasks.create("captioning", models, data)
-        card[split] = {
+        rows = {
             "vqa": score(vqa, drawn, an_image),
             "vqa, blind": score(vqa, drawn, nothing),
             "vqa, true caption alone, questions it determines": score(vqa, drawn, its_caption, known),
             "caption attribute F1": score(captioning, drawn, an_image),
             "caption attribute F1, blind": score(captioning, drawn, nothing),
         }
+        for name, row in rows.items():
+            card.setdefault(name, {})[split] = row
     return card

@@ -162,5 +162,5 @@ def test_generative_recipe_writes_a_loadable_model(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(generative, "BATCH", 6)
     folder = generative.train(tmp_path / "generative", steps=2, workers=1)
     scores = json.loads((folder / "card.json").read_text())["scores"]
-    assert set(scores) == set(evaluate.SPLITS) and 0 <= scores["test"]["vqa"]["score"] <= 1
+    assert set(scores["vqa"]) == set(evaluate.SPLITS) and 0 <= scores["vqa"]["test"]["score"] <= 1
     assert load_generative(str(folder)).caption([evaluate.nothing(None)])  # type: ignore[arg-type]
