@@ -90,18 +90,6 @@ class ImageCodec(ABC):
 CODECS: Registry[ImageCodec] = Registry("codec")
 
 
-def create(name: str, headers: Headers = "abbreviated") -> ImageCodec:
-    """The codec of that name (``semcom.codecs.CODECS`` lists them)."""
-    from semcom.codecs import avif, hevc, jpeg, webp  # noqa: F401  (they register themselves)
-
-    return CODECS.create(name, headers)
-
-
-def versions() -> dict[str, str]:
-    """Codec name -> the tool that does the work and its version."""
-    return {name: create(name).version for name in ("jpeg", "webp", "avif", "hevc-intra")}
-
-
 def largest_rung(rungs: int, fits: Callable[[int], bool]) -> int | None:
     """The highest of ``rungs`` rungs that fits, by bisection; None when no rung does.
 
