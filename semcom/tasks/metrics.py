@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import scipy.optimize
@@ -69,6 +70,8 @@ class CiderD:
             count += 1
             self._frequency.update({gram for caption in captions for gram in ngrams(tokenise(caption))})
         self._log_count = math.log(max(1, count))
+        # A sweep scores the same few texts at hundreds of points.
+        self._vectors = lru_cache(2**14)(self._weigh)
 
     def score(self, candidate: str, references: Sequence[str]) -> float:
         """Mean over the references and over n = 1 to 4, times 10."""
@@ -80,7 +83,7 @@ class CiderD:
             total += agreement * math.exp(-((length - other) ** 2) / (2 * self.SIGMA**2))
         return 10 * total / len(references)
 
-    def _vectors(self, caption: str) -> tuple[list[dict[tuple[str, ...], float]], int]:
+    def _weigh(self, caption: str) -> tuple[list[dict[tuple[str, ...], float]], int]:
         """tf-idf of the n-grams of each order, and the number of words."""
         words = tokenise(caption)
         vectors: list[dict[tuple[str, ...], float]] = [{} for _ in range(ORDER)]

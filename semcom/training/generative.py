@@ -253,6 +253,7 @@ class Trainer:
             "text": loss_text.item(),
             "align": align.item(),
             "look": look.item(),
+            "place": place.item(),
         }
         return loss, shown
 
