@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -23,7 +24,7 @@ Power = Literal["check", "normalise", "trust"]
 CHANNELS: Registry[Channel] = Registry("channel")
 
 
-class Channel:
+class Channel(ABC):
     """Base of all channels; a subclass writes :meth:`realise` and :meth:`apply`.
 
     .. math:: y = x + \\mathrm{noise}, \\qquad E|\\mathrm{noise}_i|^2 = \\mathrm{no}_i
@@ -45,16 +46,16 @@ class Channel:
             low, high = (middle, high) if self.uses(middle) <= channel_uses else (low, middle - 1)
         return low
 
+    @abstractmethod
     def realise(self, n: int, seeds: Sequence[int]) -> Any:
         """Fading and unit-variance noise for ``len(seeds)`` rows of ``n`` symbols.
 
         Row ``i`` depends on ``seeds[i]`` alone, and a longer row starts with the draws of a shorter one.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def apply(self, x: Tensor, realisation: Any, no: Tensor) -> tuple[Tensor, Tensor]:
         """Send ``x`` [batch, n] at noise variance ``no`` [batch, 1]: ``(y, no_eff)``, both [batch, n]."""
-        raise NotImplementedError
 
     def __call__(self, x: Tensor, snr_db: SNR, seed: Seed, power: Power = "check") -> tuple[Tensor, Tensor]:
         """Send rows of symbols over the channel.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -34,9 +35,9 @@ class FlatChannel(Channel):
 
     coherence: int | None = None
 
+    @abstractmethod
     def draw_gains(self, blocks: int, seed: int) -> NDArray[np.complex64] | None:
         """The gains of ``blocks`` consecutive blocks, E|h|^2 = 1; None for no fading."""
-        raise NotImplementedError
 
     def realise(self, n: int, seeds: Sequence[int]) -> FlatRealisation:
         """Draw gains and noise, row by row."""

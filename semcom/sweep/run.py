@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import signal
@@ -16,6 +15,7 @@ from typing import Any
 
 import semcom
 from channels.errors import InputError
+from channels.threads import single_thread
 from semcom.fields import read_yaml
 from semcom.scenario import Scenario, from_dict
 from semcom.sweep.engine import Engine, PointResult
@@ -50,7 +50,9 @@ def run(
         with Bar() as bar:
             return run(scenario, folder, workers, bar)
     _refuse_other(folder, scenario)
-    with _one_thread():
+    with (
+        single_thread()
+    ):  # sums must not be cut differently on machines with more cores; processes make it fast
         engine = Engine(scenario)  # finds what is wrong with data, models and options before a file is made
         with Store.create(folder, scenario.to_yaml(), semcom.__version__) as store:
             _write_scenario(folder, scenario)
@@ -158,16 +160,3 @@ def _write_scenario(folder: Path, scenario: Scenario) -> None:
         (folder / RESOLVED).write_text(scenario.to_yaml(), "utf-8")
     except OSError as error:
         raise InputError(f"{folder / RESOLVED}: cannot be written ({error.strerror})") from error
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """One torch thread: sums must not be cut differently on machines with more cores. Processes make it fast."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

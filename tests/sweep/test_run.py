@@ -13,7 +13,6 @@ import pytest
 
 import semcom
 from channels.errors import InputError
-from semcom.sweep import run as run_module
 from semcom.sweep.progress import Bar, Step
 from semcom.sweep.results import Results
 from semcom.sweep.store import Store
@@ -159,11 +158,13 @@ def test_folder_without_permission(tmp_path: Path) -> None:
             folder.chmod(0o755)
 
 
-def test_threads_are_given_back(tmp_path: Path) -> None:
+def test_threads_are_given_back() -> None:
     import torch
 
+    from channels.threads import single_thread
+
     before = torch.get_num_threads()
-    with run_module._one_thread():
+    with single_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
 
