@@ -22,7 +22,7 @@ from sionna.phy.mapping import Demapper, Mapper
 
 import channels
 from channels import fec
-from channels.bits import crc, scrambling, to_bits
+from channels.fec.bits import crc, scrambling, to_bits
 from channels.ledger import Ledger
 from semcom import data, systems, tasks
 from semcom.link import Link, derive_seed

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from channels import awgn, nakagami, rayleigh, rician  # noqa: F401  (each registers its channel)
+from channels import flat, impairments, mimo, ofdm  # noqa: F401  (each registers its channels)
 from channels.base import CHANNELS, Channel
 from channels.errors import InputError
 from channels.ledger import Ledger
-from channels.link import AnalogLink, AnalogReception, DigitalLink, Reception
+from channels.links import AnalogLink, AnalogReception, DigitalLink, Reception
 from channels.selftest import Check, selftest
 
 __all__ = [

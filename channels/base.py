@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from channels.draws import Seed, row_seeds
 from channels.errors import InputError
+from channels.modem import modem
 from channels.registry import Registry
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ SNR = float | Sequence[float] | NDArray[np.float64]
 Power = Literal["check", "normalise", "trust"]
 
 CHANNELS: Registry[Channel] = Registry("channel")
+_MEMORY = 2**27  # bytes that the rows sent together may take
 
 
 class Channel(ABC):
@@ -30,6 +32,9 @@ class Channel(ABC):
     .. math:: y = x + \\mathrm{noise}, \\qquad E|\\mathrm{noise}_i|^2 = \\mathrm{no}_i
 
     A realisation is a value: it can be kept and applied again, to another ``x`` or at another SNR.
+    A subclass may also write :meth:`uses`, where pilots or prefixes cost something; :meth:`capacity`, where the
+    noise that :meth:`apply` leaves does not say all that a perfect receiver could know; :meth:`soft`, where its
+    detector works on the constellation; and :meth:`footprint`, where a row takes much memory.
     """
 
     name: ClassVar[str] = ""
@@ -57,6 +62,25 @@ class Channel(ABC):
     def apply(self, x: Tensor, realisation: Any, no: Tensor) -> tuple[Tensor, Tensor]:
         """Send ``x`` [batch, n] at noise variance ``no`` [batch, 1]: ``(y, no_eff)``, both [batch, n]."""
 
+    def capacity(self, n: int, realisation: Any, no: Tensor) -> Tensor:
+        """Bits that each of ``n`` data symbols can carry with a Gaussian codebook and perfect receiver CSI.
+
+        :param no: [batch, 1] float32, noise variance.
+        :returns: [batch, n] float32; here log2(1 + 1 / no_eff) of the noise that :meth:`apply` leaves.
+        """
+        import torch
+
+        x = torch.ones(len(no), n, dtype=torch.complex64)
+        return torch.log2(1 + 1 / self.apply(x, realisation, no)[1])
+
+    def soft(self, x: Tensor, realisation: Any, no: Tensor, bits: int) -> Tensor:
+        """LLRs log p(bit = 1) / p(bit = 0) of QAM symbols ``x`` [batch, n] of ``bits`` bits each: [batch, n * bits]."""
+        return modem(bits).demap(*self.apply(x, realisation, no))
+
+    def footprint(self, n: int) -> int:
+        """About how many bytes a row of ``n`` symbols takes while it is sent."""
+        return 64 * n
+
     def __call__(self, x: Tensor, snr_db: SNR, seed: Seed, power: Power = "check") -> tuple[Tensor, Tensor]:
         """Send rows of symbols over the channel.
 
@@ -75,10 +99,40 @@ class Channel(ABC):
             got = f"{list(x.shape)} {x.dtype}" if isinstance(x, torch.Tensor) else type(x).__name__
             raise InputError(f"x must be a complex tensor [batch, n] with batch, n >= 1, not {got}")
         x = _powered(x.to(torch.complex64), power)
-        batch, n = x.shape
+        parts = [
+            self.apply(x[rows], realisation, no.to(x.device))
+            for rows, realisation, no in self._parts(len(x), x.shape[1], snr_db, seed)
+        ]
+        y, no = (torch.cat(both) for both in zip(*parts, strict=True))
+        return y, no
+
+    def llr(self, x: Tensor, snr_db: SNR, seed: Seed, bits: int) -> Tensor:
+        """Send QAM symbols of ``bits`` bits each, and demap: :meth:`__call__` for digital links.
+
+        :returns: [batch, n * bits] float32, LLRs log p(bit = 1) / p(bit = 0).
+        """
+        import torch
+
+        parts = self._parts(len(x), x.shape[1], snr_db, seed)
+        return torch.cat([self.soft(x[rows], realisation, no, bits) for rows, realisation, no in parts])
+
+    def information(self, n: int, snr_db: SNR, seed: Sequence[int]) -> Tensor:
+        """Bits that each of ``n`` symbols can carry, [len(seed), n]: :meth:`capacity` of the same realisations."""
+        import torch
+
+        parts = self._parts(len(seed), n, snr_db, seed)
+        return torch.cat([self.capacity(n, realisation, no) for _, realisation, no in parts])
+
+    def _parts(self, batch: int, n: int, snr_db: SNR, seed: Seed) -> Iterator[tuple[slice, Any, Tensor]]:
+        """Rows in parts of bounded memory, with their realisations and noise variances [rows, 1]."""
+        import torch
+
         no = (10 ** (-snr_rows(snr_db, batch) / 10)).astype(np.float32)[:, None]
-        realisation = self.realise(n, row_seeds(seed, batch))
-        return self.apply(x, realisation, torch.from_numpy(no).to(x.device))
+        seeds = row_seeds(seed, batch)
+        step = max(_MEMORY // max(self.footprint(n), 1), 1)
+        for first in range(0, batch, step):
+            rows = slice(first, min(first + step, batch))
+            yield rows, self.realise(n, seeds[rows]), torch.from_numpy(no[rows])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -50,3 +51,27 @@ def row_seeds(seed: Seed, batch: int) -> list[int]:
             f"seed has {len(seeds)} integers for {batch} rows; give one a row, or a single integer"
         )
     return seeds
+
+
+@contextmanager
+def sionna_draws(seed: int, purpose: str) -> Iterator[None]:
+    """Let Sionna's blocks draw from one row's seed inside the block, and leave its own generators as they were.
+
+    Sionna's blocks take no generator; they ask its process-wide ``config`` for one. What is drawn depends on the
+    batch size, so draw for one row at a time.
+    """
+    import random
+
+    import torch
+    from sionna.phy import config
+
+    rng = generator(seed, purpose)
+    saved = config._torch_rngs, config._np_rng, config._py_rng
+    config._torch_rngs = {
+        device: torch.Generator(device).manual_seed(int(rng.integers(2**63))) for device in saved[0]
+    }
+    config._np_rng, config._py_rng = rng, random.Random(int(rng.integers(2**63)))
+    try:
+        yield
+    finally:
+        config._torch_rngs, config._np_rng, config._py_rng = saved

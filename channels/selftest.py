@@ -12,7 +12,7 @@ from channels import fec, theory
 from channels.base import CHANNELS, Channel
 from channels.draws import generator
 from channels.errors import InputError
-from channels.link import DigitalLink
+from channels.links import DigitalLink
 from channels.modem import modem
 
 _SEED = 20_020_701

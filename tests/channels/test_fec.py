@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import channels
 from channels import fec
-from channels.bits import crc, crc_bytes, scrambling, to_bits, to_bytes
 from channels.errors import InputError
-from channels.ldpc import LDPC
+from channels.fec.bits import crc, crc_bytes, scrambling, to_bits, to_bytes
+from channels.fec.ldpc import LDPC
 from channels.modem import MODULATIONS, modem
 from channels.selftest import block_errors
 

@@ -8,7 +8,7 @@ import pytest
 
 from channels.base import CHANNELS
 from channels.errors import InputError
-from channels.rayleigh import Rayleigh
+from channels.flat.rayleigh import Rayleigh
 from channels.registry import Entry
 from channels.selftest import Check, selftest
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from channels.base import register
-from channels.flat import FlatChannel
+from channels.flat.fading import FlatChannel
 
 
 @register("awgn", family="flat")

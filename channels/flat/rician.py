@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from channels.base import check_number, register
 from channels.draws import complex_normal, generator
-from channels.flat import BlockFading
+from channels.flat.fading import BlockFading
 
 
 @register("rician", family="flat")

@@ -11,9 +11,9 @@ from math import ceil
 
 import numpy as np
 
-from channels.bits import Bits, crc, crc_bytes, scrambling, to_bits, to_bytes
 from channels.errors import InputError
-from channels.ldpc import LDPC
+from channels.fec.bits import Bits, crc, crc_bytes, scrambling, to_bits, to_bytes
+from channels.fec.ldpc import LDPC
 from channels.ledger import Ledger
 
 MAX_PAYLOAD = 2**20  # bytes

@@ -1,0 +1,1 @@
+"""Hardware that is not ideal, as wrappers around any channel."""

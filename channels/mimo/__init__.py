@@ -1,0 +1,1 @@
+"""Several antennas: detection, spatial multiplexing, massive MIMO."""

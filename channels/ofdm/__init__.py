@@ -1,0 +1,1 @@
+"""Wideband channels: OFDM over 3GPP models."""
