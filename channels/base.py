@@ -77,6 +77,17 @@ class Channel(ABC):
         """LLRs log p(bit = 1) / p(bit = 0) of QAM symbols ``x`` [batch, n] of ``bits`` bits each: [batch, n * bits]."""
         return modem(bits).demap(*self.apply(x, realisation, no))
 
+    def gain(self, n: int, seeds: Sequence[int]) -> Tensor:
+        """Received over transmitted power of rows of ``n`` symbols, [batch]: mean of |h|^2 per receive antenna.
+
+        Its mean over realisations is 1, for any number of antennas: the SNR asked for is the SNR that is met. Here
+        it is read off :meth:`capacity`, which is right for one antenna.
+        """
+        import torch
+
+        bits = self.capacity(n, self.realise(n, seeds), torch.ones(len(seeds), 1))
+        return (2**bits - 1).mean(dim=1)
+
     def footprint(self, n: int) -> int:
         """About how many bytes a row of ``n`` symbols takes while it is sent."""
         return 64 * n
@@ -135,7 +146,8 @@ class Channel(ABC):
             yield rows, self.realise(n, seeds[rows]), torch.from_numpy(no[rows])
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
+        options = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if not k.startswith("_"))
+        return f"{type(self).__name__}({options})"
 
 
 def register(name: str, **facts: Any) -> Callable[[type], type]:
