@@ -75,3 +75,98 @@ def rayleigh_capacity(snr_db: ArrayLike) -> Floats:
 def rayleigh_outage(snr_db: ArrayLike, rate: ArrayLike) -> Floats:
     """P(log2(1 + snr |h|^2) < rate) = 1 - exp(-(2^rate - 1) / snr); rate in bit per channel use."""
     return -np.expm1(-(2 ** np.asarray(rate, np.float64) - 1) / snr(snr_db))
+
+
+def awgn_dispersion(snr_db: ArrayLike) -> Floats:
+    """(1 - 1 / (1 + snr)^2) (log2 e)^2, bit^2 per channel use of complex AWGN.
+
+    Polyanskiy, Poor & Verdu, IEEE Trans. Inf. Theory 56(5), 2010, theorem 54, for two real uses at the same SNR.
+    """
+    g = snr(snr_db)
+    return g * (g + 2) / (1 + g) ** 2 * np.log2(np.e) ** 2
+
+
+def normal_approximation(bits: float, capacity: float, dispersion: float, n: int) -> float:
+    """Least block error rate of ``bits`` information bits in ``n`` symbols, to the third order.
+
+    Q((C + 1/2 log2 n - bits) / sqrt(V)) with capacity C [bit] and dispersion V [bit^2] summed over the n symbols.
+    [Polyanskiy, Poor & Verdu 2010, sec. IV; over parallel Gaussian channels: Polyanskiy, thesis, 2010]
+    """
+    from scipy import special
+
+    margin = capacity + 0.5 * np.log2(n) - bits
+    if dispersion <= 0:  # no noise to average: what fits arrives
+        return float(margin < 0)
+    return float(special.ndtr(-margin / np.sqrt(dispersion)))
+
+
+def mrc_mgf(mgf: MGF, antennas: int) -> MGF:
+    """E exp(-s sum_l |h_l|^2) = mgf(s)^L: maximum-ratio combining of L independent antennas of that law."""
+    return lambda s: mgf(s) ** antennas
+
+
+def rayleigh_mrc_ber(snr_db: ArrayLike, antennas: int) -> Floats:
+    """Bit error rate of QPSK with maximum-ratio combining of L Rayleigh antennas, SNR per antenna.
+
+    ((1 - u) / 2)^L sum_k C(L - 1 + k, k) ((1 + u) / 2)^k, u = sqrt(g / (1 + g)), g = snr / 2 a bit.
+    [Proakis & Salehi 2008, eq. 13.4-15]
+    """
+    from scipy import special
+
+    g = snr(snr_db) / 2
+    u = np.sqrt(g / (1 + g))
+    terms = [special.comb(antennas - 1 + k, k) * ((1 + u) / 2) ** k for k in range(antennas)]
+    return (0.5 / (1 + g) / (1 + u)) ** antennas * sum(terms)  # 1 - u = 1 / (1 + g) / (1 + u) does not cancel
+
+
+def rayleigh_cdf(power: ArrayLike) -> Floats:
+    """P(|h|^2 < power) = 1 - exp(-power) of Rayleigh fading."""
+    return -np.expm1(-np.asarray(power, np.float64))
+
+
+def nakagami_cdf(power: ArrayLike, m: float) -> Floats:
+    """P(|h|^2 < power) of Nakagami-m fading: the incomplete gamma function P(m, m power); order of diversity m."""
+    from scipy import special
+
+    return special.gammainc(m, m * np.asarray(power, np.float64))
+
+
+def rician_cdf(power: ArrayLike, k_db: float) -> Floats:
+    """P(|h|^2 < power) = 1 - Q1(sqrt(2 K), sqrt(2 (K + 1) power)) of Rician fading, with Marcum's Q function."""
+    from scipy import stats
+
+    k = float(snr(k_db))
+    return stats.ncx2.cdf(2 * (k + 1) * np.asarray(power, np.float64), 2, 2 * k)
+
+
+def pilot_snr_db(snr_db: ArrayLike, pilots: int) -> Floats:
+    """SNR at which perfect CSI is as good as the LMMSE estimate of a Rayleigh gain from ``pilots`` pilots [dB].
+
+    With E|e|^2 = 1 / (1 + P snr), power 1 - E|e|^2 of the estimate meets noise E|e|^2 + 1 / snr, hence
+    P snr^2 / (1 + (P + 1) snr).   [Hassibi & Hochwald, IEEE Trans. Inf. Theory 49(4), 2003, sec. II]
+    """
+    g = snr(snr_db)
+    return 10 * np.log10(pilots * g**2 / (1 + (pilots + 1) * g))
+
+
+def clarke_autocorrelation(doppler_hz: float, lag_s: ArrayLike) -> Floats:
+    """E h(t) h*(t + lag) = J0(2 pi doppler lag) of the Jakes spectrum.   [Clarke 1968]"""
+    from scipy import special
+
+    return special.j0(2 * np.pi * doppler_hz * np.asarray(lag_s, np.float64))
+
+
+def rayleigh_crossings(doppler_hz: float, level: ArrayLike) -> Floats:
+    """Upward crossings a second of |h| = ``level`` (1: the root of the mean power), with the Jakes spectrum.
+
+    sqrt(2 pi) doppler level exp(-level^2).   [Rice 1944; Jakes 1974, sec. 1.3]
+    """
+    rho = np.asarray(level, np.float64)
+    return np.sqrt(2 * np.pi) * doppler_hz * rho * np.exp(-(rho**2))
+
+
+def bsc_snr_db(p: ArrayLike) -> Floats:
+    """SNR [dB] at which signs of QPSK are wrong with probability p = Q(sqrt(snr)), 0 < p < 1/2."""
+    from scipy import special
+
+    return 20 * np.log10(-special.ndtri(np.asarray(p, np.float64)))

@@ -1,7 +1,8 @@
-"""Flat channels: one complex gain for a block of symbols, known to the receiver."""
+"""Flat channels: one complex gain for a block of symbols."""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +18,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+FLOOR = 1e-20  # power gain that counts as none; finite noise in float32 even at -150 dB
+
+
 @dataclass(frozen=True, eq=False)
 class FlatRealisation:
-    """Gains (None: all one) and unit-variance noise of a flat channel, each [batch, n] complex64."""
+    """Gains (None: all one) and unit-variance noise of a flat channel, each [batch, n] complex64.
+
+    ``pilots``: unit-variance noise of what the pilots of each symbol's block say, where there are pilots.
+    """
 
     gains: Tensor | None
     noise: Tensor
+    pilots: Tensor | None = None
 
 
 class FlatChannel(Channel):
@@ -56,20 +64,31 @@ class FlatChannel(Channel):
 
     def apply(self, x: Tensor, realisation: FlatRealisation, no: Tensor) -> tuple[Tensor, Tensor]:
         """y = x + sqrt(no) w / h, and no / |h|^2."""
-        import torch
-
         w = realisation.noise.to(x.device)
         if realisation.gains is None:
             return x + no.sqrt() * w, no.expand(x.shape).contiguous()
-        h = realisation.gains.to(x.device)
-        # The floor keeps a gain of zero finite; P(|h|^2 < 1e-15) is 1e-15 for Rayleigh fading. Complex
-        # products are written out because torch rounds them differently at the end of a tensor, so a batch
-        # split would show.
-        gain = (h.real.square() + h.imag.square()).clamp_min(1e-15)
-        scale = no.sqrt() / gain
-        real = (w.real * h.real + w.imag * h.imag) * scale
-        imag = (w.imag * h.real - w.real * h.imag) * scale
-        return x + torch.complex(real, imag), no / gain
+        return equalise(x, w, no.sqrt(), realisation.gains.to(x.device), no)
+
+    def capacity(self, n: int, realisation: FlatRealisation, no: Tensor) -> Tensor:
+        """log2(1 + |h|^2 / no) of the true gains, whatever the receiver knows of them."""
+        import torch
+
+        h = realisation.gains
+        power = torch.ones(len(no), n) if h is None else h.real.square() + h.imag.square()
+        return torch.log1p(power / no) / math.log(2)
+
+
+def equalise(x: Tensor, w: Tensor, scale: Tensor, h: Tensor, no: Tensor) -> tuple[Tensor, Tensor]:
+    """Division by the gain ``h`` that the receiver knows: x + scale w / h, and no / |h|^2."""
+    import torch
+
+    # The floor keeps a gain of zero finite; P(|h|^2 < 1e-20) is 1e-20 for Rayleigh fading. Complex products are
+    # written out because torch rounds them differently at the end of a tensor, so a batch split would show.
+    power = (h.real.square() + h.imag.square()).clamp_min(FLOOR)
+    scale = scale / power
+    real = (w.real * h.real + w.imag * h.imag) * scale
+    imag = (w.imag * h.real - w.real * h.imag) * scale
+    return x + torch.complex(real, imag), no / power
 
 
 class BlockFading(FlatChannel):

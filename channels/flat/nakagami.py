@@ -7,18 +7,24 @@ from numpy.typing import NDArray
 
 from channels.base import check_number, register
 from channels.draws import generator
-from channels.flat.fading import BlockFading
+from channels.flat.csi import PilotFading
 
 
 @register("nakagami", family="flat")
-class Nakagami(BlockFading):
-    """Nakagami-m block fading: |h|^2 ~ Gamma(m, 1/m), uniform phase, perfect receiver CSI.
+class Nakagami(PilotFading):
+    """Nakagami-m block fading: |h|^2 ~ Gamma(m, 1/m), uniform phase.
 
     m = 1 is Rayleigh, m -> inf is AWGN; m >= 1/2.   [Simon & Alouini 2005, sec. 2.2.1.4]
     """
 
-    def __init__(self, m: float = 2.0, coherence: int | None = None) -> None:
-        super().__init__(coherence)
+    def __init__(
+        self,
+        m: float = 2.0,
+        coherence: int | None = None,
+        csi: str = "perfect",
+        pilots: int | None = None,
+    ) -> None:
+        super().__init__(coherence, csi, pilots)
         check_number(self.name, "m", m, 0.5, 1e6)
         self.m = float(m)
 

@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from channels.base import register
 from channels.draws import complex_normal, generator
-from channels.flat.fading import BlockFading
+from channels.flat.csi import PilotFading
 
 
 @register("rayleigh", family="flat")
-class Rayleigh(BlockFading):
-    """Rayleigh block fading: h ~ CN(0, 1) per ``coherence`` symbols, perfect receiver CSI.
+class Rayleigh(PilotFading):
+    """Rayleigh block fading: h ~ CN(0, 1) per ``coherence`` symbols.
 
     Outage: P(|h|^2 < t) = 1 - exp(-t).   [Tse & Viswanath 2005, sec. 2.4]
     """
