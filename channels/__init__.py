@@ -13,25 +13,46 @@ from __future__ import annotations
 
 from typing import Any
 
-from channels import flat, impairments, mimo, ofdm  # noqa: F401  (each registers its channels)
+from channels import flat, mimo, ofdm  # noqa: F401  (each registers its channels)
 from channels.base import CHANNELS, Channel
 from channels.errors import InputError
+from channels.impairments import IMPAIRMENTS, Impaired, impaired
 from channels.ledger import Ledger
-from channels.links import AnalogLink, AnalogReception, DigitalLink, Reception
+from channels.links import (
+    AdaptiveLink,
+    AnalogLink,
+    AnalogReception,
+    DigitalLink,
+    Harq,
+    PuschLink,
+    Radio,
+    Reception,
+    envelope,
+    nr_mcs,
+)
 from channels.selftest import Check, selftest
 
 __all__ = [
     "CHANNELS",
+    "IMPAIRMENTS",
+    "AdaptiveLink",
     "AnalogLink",
     "AnalogReception",
     "Channel",
     "Check",
     "DigitalLink",
+    "Harq",
+    "Impaired",
     "InputError",
     "Ledger",
+    "PuschLink",
+    "Radio",
     "Reception",
     "available",
     "create",
+    "envelope",
+    "impaired",
+    "nr_mcs",
     "selftest",
 ]
 

@@ -38,6 +38,7 @@ class Channel(ABC):
     """
 
     name: ClassVar[str] = ""
+    differentiable: ClassVar[bool] = True  # gradients of y with respect to x
 
     def uses(self, n: int) -> int:
         """Channel uses of ``n`` data symbols, pilots and cyclic prefixes included; non-decreasing."""
@@ -45,7 +46,9 @@ class Channel(ABC):
 
     def symbols(self, channel_uses: int) -> int:
         """Most data symbols that fit into ``channel_uses``: the inverse of :meth:`uses`, or 0."""
-        low, high = 0, max(channel_uses, 0)
+        low, high = 0, 1
+        while self.uses(high) <= channel_uses:  # several streams carry more symbols than they take uses
+            low, high = high, 2 * high
         while low < high:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if self.uses(middle) <= channel_uses else (low, middle - 1)

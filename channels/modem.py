@@ -45,8 +45,11 @@ class Modem:
         """[batch, n * bits] bits to [batch, n] complex64 symbols."""
         import torch
 
+        x = torch.empty(bits.size // self.bits, dtype=torch.complex64)
         parts = torch.from_numpy(bits).reshape(-1).split(_CHUNK * self.bits)
-        return torch.cat([self._mapper(p.float()) for p in parts]).reshape(len(bits), -1)
+        for symbols, part in zip(x.split(_CHUNK), parts, strict=True):
+            symbols.copy_(self._mapper(part.float()))
+        return x.reshape(len(bits), -1)
 
     def demap(self, y: Tensor, no: Tensor) -> Tensor:
         """Soft decisions of symbols with independent Gaussian noise.

@@ -1,11 +1,14 @@
 """Forward error correction: from payload bytes to code bits and back."""
 
+from channels.fec import convolutional, polar, uncoded  # noqa: F401  (each registers its code)
+from channels.fec.bits import Bits
+from channels.fec.codes import CODES, Code, register
 from channels.fec.ldpc import LDPC
 from channels.fec.segments import (
-    HIGHEST_RATE,
     LOWEST_RATE,
     MAX_PAYLOAD,
     Grant,
+    code,
     code_rate,
     encode,
     grant,
@@ -13,15 +16,22 @@ from channels.fec.segments import (
     payload_of,
 )
 
+HIGHEST_RATE = LDPC.highest_rate
+
 __all__ = [
+    "CODES",
     "HIGHEST_RATE",
     "LDPC",
     "LOWEST_RATE",
     "MAX_PAYLOAD",
+    "Bits",
+    "Code",
     "Grant",
+    "code",
     "code_rate",
     "encode",
     "grant",
     "ldpc",
     "payload_of",
+    "register",
 ]

@@ -51,16 +51,21 @@ def to_bytes(bits: Bits) -> bytes:
 
 def scrambling(length: int, c_init: int = 1) -> Bits:
     """[length] bits of the Gold sequence c(i) = x1(i + 1600) + x2(i + 1600) mod 2."""
-    return _gold(max(1 << (length - 1).bit_length(), 4096), c_init)[:length]
+    return np.unpackbits(packed_scrambling(length, c_init), count=length)
+
+
+def packed_scrambling(length: int, c_init: int = 1) -> Bits:
+    """The same sequence, eight bits a byte, the first in the most significant; ``length`` bits or more."""
+    return _gold(max(1 << (length - 1).bit_length(), 4096), c_init)
 
 
 @lru_cache(8)
 def _gold(length: int, c_init: int) -> Bits:
-    x1 = _shift_register(1600 + length, 1, (0, 3))
-    x2 = _shift_register(1600 + length, c_init, (0, 1, 2, 3))
-    gold: Bits = (x1 ^ x2)[1600:].copy()
-    gold.flags.writeable = False
-    return gold
+    gold = _shift_register(1600 + length, 1, (0, 3))
+    gold ^= _shift_register(1600 + length, c_init, (0, 1, 2, 3))
+    packed = np.packbits(gold[1600:])
+    packed.flags.writeable = False
+    return packed
 
 
 def _shift_register(length: int, state: int, taps: tuple[int, ...]) -> Bits:

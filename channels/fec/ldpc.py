@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
 from functools import lru_cache
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from channels.fec.codes import Code, register
 from channels.threads import single_thread
 
 if TYPE_CHECKING:
@@ -19,8 +23,9 @@ _LANES = 16  # batches fill whole vector registers, so that no block's last bits
 _MESSAGES = 2**19  # in flight at once: 2 MB of float32, which stay in the processor's cache
 
 
-class LDPC:
-    """The (k, n) code of 3GPP TS 38.212, rate-matched and bit-interleaved for ``bits_per_symbol``.
+@register("ldpc")
+class LDPC(Code):
+    """5G LDPC code of 3GPP TS 38.212 with belief propagation, rate-matched and bit-interleaved.
 
     Encoding is Sionna's ``LDPC5GEncoder`` of the code that all (k, n) of one lifting size are cut from.
     Decoding is flooding sum-product, as in ``sionna.phy.fec.ldpc.LDPC5GDecoder``, and decides alike. A block
@@ -29,20 +34,38 @@ class LDPC:
     Time is saved thus: messages are [edges, batch], so that gathers copy whole rows; checks multiply
     tanh(LLR / 2), which needs half the transcendental functions of adding phi(LLR); shortened bits, known to
     be zero, are not in the graph.
+
+    :param versions: redundancy versions of which n bits each are sent, one after the other: the circular buffer
+        is read from the starts of TS 38.212, table 5.4.2.1-2. A decoder adds the LLRs of bits that were sent more
+        than once, and its graph covers all that were sent.
     """
 
-    def __init__(self, k: int, n: int, bits_per_symbol: int) -> None:
+    mother_rate, highest_rate = Fraction(1, 5), Fraction(926, 1000)
+
+    def __init__(self, k: int, n: int, bits_per_symbol: int, versions: Sequence[int] = (0,)) -> None:
         import torch
 
-        self.k, self.n = k, n
+        self.k, self.n, self.versions = k, n, tuple(versions)
         self._encoder = _mother_encoder(*_mother_code(k, n))
         z, k_ldpc = self._encoder.z, self._encoder.k_ldpc
+        systematic = k - 2 * z  # information bits that can be sent: all but the first 2z
+        buffer = systematic + self._encoder.pcm.shape[0]  # then parity, one bit for each check
+        # 5.4.2.1: n bits from where the version starts, over the end to the beginning, without the filler bits;
+        # 5.4.2.2: interleaved row by column.
+        interleaver = np.arange(n).reshape(bits_per_symbol, -1).T.ravel()
+        starts = [self._encoder.rv_starts[version] for version in self.versions]
+        starts = [start - min(max(start - systematic, 0), k_ldpc - k) for start in starts]
+        sent = np.array([(start + interleaver) % buffer for start in starts])
+        is_parity = sent >= systematic
         # The extension checks define one parity bit each; those whose bit is not sent say nothing.
-        checks = max(4 * z, n - (k - 2 * z))
-        graph = self._encoder.pcm[:checks, : k_ldpc + checks].tocoo()
-        kept = (graph.col < k) | (graph.col >= k_ldpc)
-        check, bit = graph.row[kept], graph.col[kept]
-        bit[bit >= k_ldpc] -= k_ldpc - k
+        parity = np.union1d(np.arange(4 * z), sent[is_parity] - systematic)
+        checks = len(parity)
+        column = np.full(k_ldpc + self._encoder.pcm.shape[0], -1)
+        column[:k] = np.arange(k)
+        column[k_ldpc + parity] = k + np.arange(checks)
+        graph = self._encoder.pcm[parity].tocoo()
+        kept = column[graph.col] >= 0
+        check, bit = graph.row[kept], column[graph.col[kept]]
         self._bits = k + checks
         check_rank, by_check, self._check_slots = _slots(check, checks)
         bit_rank, by_bit, self._bit_slots = _slots(bit, self._bits)
@@ -52,32 +75,57 @@ class LDPC:
         self._to_bits = torch.from_numpy(place[by_bit])
         degrees = np.bincount(check_rank[check], minlength=checks)
         self._scale = torch.from_numpy(2.0 ** (degrees - 1)).float()[:, None]
-        # Sent are the information bits but the first 2z, then parity, interleaved row by column (5.4.2.2).
-        interleaver = np.arange(n).reshape(bits_per_symbol, -1).T.ravel()
-        self._sent = torch.from_numpy(2 * z + interleaver)
-        self._sent[self._sent >= k] += self._encoder.k - k
-        self._received = torch.from_numpy(bit_rank[2 * z + interleaver])
+        # What is sent, by its place in the encoder's buffer (of a larger k) and in the decoder's order.
+        self._sent = torch.from_numpy((sent + is_parity * (self._encoder.k - k)).ravel())
+        received = column[sent + 2 * z + is_parity * (k_ldpc - k)]
+        self._received = [torch.from_numpy(bit_rank[one]) for one in received]
         self._information = torch.from_numpy(bit_rank[:k])
         self._width = max(_MESSAGES // len(check) // _LANES, 1) * _LANES
 
+    @classmethod
+    def cut(cls, bits: int, bits_per_symbol: int, rate: Fraction) -> tuple[int, int, int]:
+        """Blocks of at most 8448 information bits, or 3816 below rate 1/3.
+
+        The rate also stays just below 12/13: with less parity, short codes cannot start to decode even without
+        noise (2z information bits are never sent; found by decoding every even k up to 1400 and many above).
+        """
+        m = bits_per_symbol
+        # Base graph 1 goes up to k = 8448 but not below rate 1/3; base graph 2 up to k = 3840, or 3824 by the
+        # rules that choose between them. Both limits here are multiples of 2, 4, 6 and 8.
+        blocks = -(-bits // (8448 if rate >= Fraction(1, 3) else 3816))
+        # k is a multiple of m, so that n = 3k or 5k is one too and the rate never falls below that of the code.
+        k = m * -(-bits // (blocks * m))
+        return blocks, k, m * ceil(max(k / rate, k * Fraction(13, 12) + 1) / m)
+
     def encode(self, bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """[batch, k] information bits to [batch, n] code bits."""
+        """[batch, k] information bits to [batch, n * versions] code bits."""
         import torch
 
-        code = torch.empty(len(bits), self.n, dtype=torch.uint8)
-        padded = torch.zeros(len(bits), self._encoder.k)
-        padded[:, : self.k] = torch.from_numpy(bits)
-        for rows in torch.arange(len(bits)).split(self._width):  # Sionna's encoder needs 100 bytes a bit
-            code[rows] = self._encoder(padded[rows])[:, self._sent - 2 * self._encoder.z].byte()
-        result: NDArray[np.uint8] = code.numpy()
-        return result
+        code = np.empty((len(bits), len(self._sent)), np.uint8)
+        for first in range(0, len(bits), self._width):  # Sionna's encoder needs 100 bytes a bit
+            part = slice(first, first + self._width)
+            padded = torch.zeros(len(bits[part]), self._encoder.k)
+            padded[:, : self.k] = torch.from_numpy(bits[part])
+            code[part] = self._buffer(padded)[:, self._sent].byte().numpy()
+        return code
+
+    def _buffer(self, bits: Tensor) -> Tensor:
+        """All code bits that can be sent: Sionna gives n of them, from where a version starts."""
+        import torch
+
+        if self.versions == (0,):
+            return self._encoder(bits)
+        start = self._encoder.get_start_positions_comp([2])[0]
+        first, second = self._encoder(bits, rv=[0, 2]).unbind(dim=1)
+        return torch.cat([first[:, :start], second], dim=1)
 
     def decode(
         self, llr: Tensor, iterations: int = ITERATIONS
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Decode blocks; the result of each depends on its own LLRs alone.
 
-        :param llr: [batch, n] float32, log p(bit = 1) / p(bit = 0); what is not a number counts as erased.
+        :param llr: [batch, n * versions] float32, log p(bit = 1) / p(bit = 0); what is not a number counts as
+            erased.
         :returns: [batch, k] hard decisions, and [batch] whether all parity checks hold.
         """
         import torch
@@ -98,7 +146,8 @@ class LDPC:
         bits = torch.empty(batch, self.k, dtype=torch.uint8)
         valid = torch.zeros(batch, dtype=torch.bool)
         prior = torch.zeros(self._bits, batch)  # log p(bit = 0) / p(bit = 1)
-        prior[self._received] = -llr.T
+        for received, one in zip(self._received, llr.T.split(self.n), strict=True):
+            prior[received] -= one
         prior = _padded(prior)
         total, messages = prior, torch.zeros(len(self._to_bits), prior.shape[1])
         active = torch.arange(batch)  # which block each column is

@@ -1,4 +1,4 @@
-"""From payload bytes to code bits and back: CRC, segmentation, LDPC, scrambling."""
+"""From payload bytes to code bits and back: CRC, segmentation, code, scrambling."""
 
 from __future__ import annotations
 
@@ -8,30 +8,37 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil
+from typing import Any, cast
 
 import numpy as np
 
 from channels.errors import InputError
 from channels.fec.bits import Bits, crc, crc_bytes, scrambling, to_bits, to_bytes
+from channels.fec.codes import CODES, Code
 from channels.fec.ldpc import LDPC
 from channels.ledger import Ledger
 
 MAX_PAYLOAD = 2**20  # bytes
-MOTHER_RATE = Fraction(
-    1, 5
-)  # of 5G LDPC; lower rates repeat its code bits, as the circular buffer of TS 38.212 does
-LOWEST_RATE, HIGHEST_RATE = Fraction(1, 100), Fraction(926, 1000)
+LOWEST_RATE = Fraction(1, 100)  # of any code, by repetition
 
 
-def code_rate(value: float | Fraction) -> Fraction:
-    """The rate as a small fraction, so that block lengths are exact; :class:`InputError` outside the code."""
-    if isinstance(value, bool) or not isinstance(value, float | int | Fraction) or not 0 < value < 1:
-        raise InputError(f"code_rate must be a number from 1/100 to 0.926, not {value!r}")
+def code_rate(value: float | Fraction | None, code: str = "ldpc") -> Fraction:
+    """The rate as a small fraction, so that block lengths are exact; None is the code's default.
+
+    :raises InputError: for rates that the code does not have.
+    """
+    kind = _kind(code)
+    if value is None:
+        return kind.default_rate
+    allowed = (
+        f"code_rate must be a number from 1/100 to {float(kind.highest_rate):g} ({code}; repeated below "
+    )
+    wrong = InputError(f"{allowed}{kind.mother_rate}), not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, float | int | Fraction) or not 0 < value < 2:
+        raise wrong
     rate = Fraction(value).limit_denominator(4096)
-    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise InputError(
-            f"code_rate must be from 1/100 to 0.926 (5G LDPC, repeated below 1/5), not {value!r}"
-        )
+    if not LOWEST_RATE <= rate <= kind.highest_rate:
+        raise wrong
     return rate
 
 
@@ -49,6 +56,7 @@ class Grant:
     k: int
     n: int
     copies: int = 1
+    code: str = "ldpc"
 
     @property
     def code_bits(self) -> int:
@@ -74,36 +82,34 @@ class Grant:
 
 
 @lru_cache(2**16)
-def grant(payload_bytes: int, bits_per_symbol: int, rate: Fraction) -> Grant:
+def grant(payload_bytes: int, bits_per_symbol: int, rate: Fraction, code: str = "ldpc") -> Grant:
     """The segmentation of a payload: as few equal blocks as the code allows, of at most the asked rate.
 
-    The rate also stays just below 12/13: with less parity, short codes cannot start to decode even without
-    noise (2z information bits are never sent; found by decoding every even k up to 1400 and many above).
+    Below the code's mother rate, the least number of copies of a code of a higher rate.
     """
-    m, copies = bits_per_symbol, ceil(MOTHER_RATE / rate)
-    rate = max(rate, MOTHER_RATE)
+    kind = _kind(code)
+    copies = ceil(kind.mother_rate / rate)
     bits = 8 * (payload_bytes + crc_bytes(payload_bytes))
-    # Base graph 1 goes up to k = 8448 but not below rate 1/3; base graph 2 up to k = 3840, or 3824 by the
-    # rules that choose between them. Both limits here are multiples of 2, 4, 6 and 8.
-    largest = 8448 if rate >= Fraction(1, 3) else 3816
-    blocks = -(-bits // largest)
-    # k is a multiple of m, so that n = 3k or 5k is one too and the rate never falls below that of the code.
-    k = m * ceil(Fraction(bits, blocks * m))
-    n = m * ceil(max(k / rate, k * Fraction(13, 12) + 1) / m)
-    return Grant(payload_bytes, m, blocks, k, n, copies)
+    blocks, k, n = kind.cut(bits, bits_per_symbol, min(rate * copies, kind.highest_rate))
+    return Grant(payload_bytes, bits_per_symbol, blocks, k, n, copies, code)
 
 
-def encode(payloads: Sequence[bytes], shape: Grant) -> Bits:
-    """[batch, code bits] scrambled code bits of payloads that all have the length of ``shape``."""
+def encode(payloads: Sequence[bytes], shape: Grant, version: int = 0) -> Bits:
+    """[batch, code bits] scrambled code bits of payloads that all have the length of ``shape``.
+
+    :param version: redundancy version 0 to 3 of an LDPC code; the others have version 0 alone.
+    """
     k, blocks = shape.k, shape.blocks
     bits = np.zeros((len(payloads), blocks * k), np.uint8)
     for row, payload in zip(bits, payloads, strict=True):
         sent = to_bits(payload + crc(payload))
         row[: len(sent)] = sent
-    code = ldpc(k, shape.n, shape.bits_per_symbol).encode(bits.reshape(-1, k))
-    sent_bits = np.tile(code.reshape(len(payloads), -1), shape.copies)
-    scrambled: Bits = sent_bits ^ scrambling(shape.code_bits)
-    return scrambled
+    encoder = code(shape) if version == 0 else ldpc(k, shape.n, shape.bits_per_symbol, (version,))
+    sent_bits = encoder.encode(bits.reshape(-1, k)).reshape(len(payloads), -1)
+    if shape.copies > 1:
+        sent_bits = np.tile(sent_bits, shape.copies)
+    sent_bits ^= scrambling(shape.code_bits)
+    return sent_bits
 
 
 def payload_of(bits: Bits, payload_bytes: int) -> tuple[bytes, bool]:
@@ -113,16 +119,30 @@ def payload_of(bits: Bits, payload_bytes: int) -> tuple[bytes, bool]:
     return payload, crc(payload) == check
 
 
-_codes: OrderedDict[tuple[int, int, int], LDPC] = OrderedDict()
+def code(shape: Grant) -> Code:
+    """The code of a grant's blocks."""
+    return _built(shape.code, shape.k, shape.n, shape.bits_per_symbol)
+
+
+def ldpc(k: int, n: int, bits_per_symbol: int, versions: tuple[int, ...] = (0,)) -> LDPC:
+    """The LDPC code of those redundancy versions."""
+    options = () if versions == (0,) else (versions,)
+    return cast(LDPC, _built("ldpc", k, n, bits_per_symbol, *options))
+
+
+_codes: OrderedDict[tuple[Any, ...], Code] = OrderedDict()
 _KEPT = 2**22  # code bits of all codes kept, whose graphs take about 40 bytes a bit
 
 
-def ldpc(k: int, n: int, bits_per_symbol: int) -> LDPC:
+def _built(*key: Any) -> Code:
     """The code, built once; the least recently used are forgotten when all take too much memory."""
-    key = (k, n, bits_per_symbol)
     if key not in _codes:
-        _codes[key] = LDPC(*key)
-        while len(_codes) > 1 and sum(n for _, n, _ in _codes) > _KEPT:
+        _codes[key] = CODES[key[0]].make(*key[1:])
+        while len(_codes) > 1 and sum(n for _, _, n, *_ in _codes) > _KEPT:
             _codes.popitem(last=False)
     _codes.move_to_end(key)
     return _codes[key]
+
+
+def _kind(code: str) -> type[Code]:
+    return cast("type[Code]", CODES.find(code).make)

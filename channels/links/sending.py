@@ -35,23 +35,33 @@ class Sending:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What the receiver has of one payload: bytes of the sent length, and its verdict on them."""
+    """What the receiver has of one payload: bytes of the sent length, and its verdict on them.
+
+    ``attempts`` is how often it was sent: more than once with HARQ, and not at all if it cannot meet its deadline.
+    """
 
     payload: bytes
     ok: bool
+    attempts: int = 1
 
 
-def chunks(grants: Sequence[Grant]) -> Iterator[list[int]]:
-    """All rows, those of like codes together, in parts of bounded size."""
+def chunks(grants: Sequence[Grant], attempts: int = 1) -> Iterator[list[int]]:
+    """All rows, those of like codes together, in parts of bounded size.
+
+    :param attempts: how many attempts of a payload are in memory together.
+    """
     chunk: list[int] = []
     size = 0
-    for row in sorted(
-        range(len(grants)), key=lambda r: (grants[r].bits_per_symbol, grants[r].k, grants[r].n, r)
-    ):
-        if chunk and size + grants[row].code_bits > _CHUNK:
+    for row in sorted(range(len(grants)), key=lambda r: _likeness(grants[r], r)):
+        bits = grants[row].code_bits * attempts
+        if chunk and size + bits > _CHUNK:
             yield chunk
             chunk, size = [], 0
         chunk.append(row)
-        size += grants[row].code_bits
+        size += bits
     if chunk:
         yield chunk
+
+
+def _likeness(grant: Grant, row: int) -> tuple[int, ...]:
+    return grant.bits_per_symbol, grant.k, grant.n, row

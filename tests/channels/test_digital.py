@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from dataclasses import astuple
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,7 @@ import channels
 from channels import fec, theory
 from channels.base import Channel
 from channels.errors import InputError
+from channels.links import CODINGS
 from channels.modem import MODULATIONS
 
 LINKS = [
@@ -64,7 +68,7 @@ def test_max_bytes_at_the_ends() -> None:
 
 
 @pytest.mark.parametrize("channel", [channels.create("rayleigh"), Piloted()])
-@pytest.mark.parametrize("coding", ["ldpc", "ideal"])
+@pytest.mark.parametrize("coding", ["ldpc", "convolutional", "ideal", "finite"])
 def test_the_ledger_adds_up(channel: Channel, coding: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     payloads = [rng.bytes(int(n)) for n in rng.integers(1, 900, 8)]
@@ -86,14 +90,14 @@ def test_the_ledger_adds_up(channel: Channel, coding: str, seed: int) -> None:
             assert len(reception.payload) == len(payload)
 
 
-@pytest.mark.parametrize("coding", ["ldpc", "ideal"])
+@pytest.mark.parametrize("coding", CODINGS)
 def test_results_do_not_depend_on_what_else_is_sent(coding: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    link = channels.DigitalLink(channels.create("rayleigh", coherence=50), "qam16", 0.5, coding)
-    payloads = [rng.bytes(int(n)) for n in rng.choice([20, 21, 33, 600, 1500], 24)]
+    link = channels.DigitalLink(channels.create("rayleigh", coherence=50), "qam16", coding=coding)
+    payloads = [rng.bytes(int(n)) for n in rng.choice([20, 21, 33, 150 if coding == "polar" else 1500], 24)]
     seeds = [int(s) for s in rng.integers(2**63, size=24)]
     classes = [str(c) for c in rng.choice(["payload", "robust"], 24)]
-    snrs = [float(s) for s in rng.uniform(-2, 16, 24)]
+    snrs = [-15.0, 45.0, *(float(s) for s in rng.uniform(-2, 20, 22))]
     together = link.send(payloads, snrs, seeds, classes)
     assert 0 < sum(r.ok for r in together) < 24
     order = rng.permutation(24)
@@ -127,6 +131,83 @@ def test_robust_packets_survive_where_others_do_not(seed: int) -> None:
     assert not any(r.ok for r in link.send(payloads, 0.0, seed))
     assert all(r.ok for r in link.send(payloads, 0.0, seed, ["robust"] * 20))
     assert link.uses(40, "robust") == channels.DigitalLink(link.channel, "qpsk", 0.2).uses(40)
+
+
+def test_protection_is_an_option(seed: int) -> None:
+    own = {"mask": "qpsk-1/3", "index": 0.75, "robust": "qam16-1/2"}
+    link = channels.DigitalLink(channels.create("awgn"), "qam64", 0.9, protection=own)
+    for name, (modulation, rate) in {
+        "payload": ("qam64", 0.9),
+        "mask": ("qpsk", 1 / 3),
+        "index": ("qam64", 0.75),
+        "robust": ("qam16", 0.5),
+        "robust-1/10": ("qpsk", 0.1),
+    }.items():
+        alone = channels.DigitalLink(link.channel, modulation, rate)
+        assert link.grant(50, name) == alone.grant(50) and link.max_bytes(999, name) == alone.max_bytes(999)
+    received = link.send([b"mask" * 10] * 2, 0.0, [seed, seed], ["mask", "payload"])
+    assert (
+        received[0] == channels.DigitalLink(link.channel, "qpsk", 1 / 3).send([b"mask" * 10], 0.0, [seed])[0]
+    )
+    assert received[0].ok and not received[1].ok
+
+
+@pytest.mark.parametrize(
+    ("protection", "message"),
+    [
+        ({"mask": "qpsk-2"}, "protection 'mask': code_rate must be"),
+        ({"mask": "bpsk-1/2"}, "protection 'mask': unknown modulation 'bpsk'"),
+        ({"mask": "qpsk"}, "protection 'mask': an MCS is written"),
+        ({"mask": 2}, "protection 'mask': code_rate must be"),
+        ({"mask": None}, "protection 'mask': an MCS is written"),
+        ({"payload": 0.5}, "protection 'payload' is the link's own"),
+        (["mask"], "protection must be a mapping"),
+    ],
+)
+def test_bad_protection(protection: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        channels.DigitalLink(channels.create("awgn"), protection=protection)
+    with pytest.raises(InputError, match=r"unknown protection 'mask'\. Known: payload, robust"):
+        channels.DigitalLink(channels.create("awgn")).uses(3, "mask")
+
+
+def test_equal_payloads_in_equal_circumstances_are_sent_once(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = channels.DigitalLink(channels.create("rayleigh"), "qam16")
+    payloads = [b"same" * 9, b"other" * 9, b"same" * 9, b"same" * 9, b"same" * 9]
+    seeds, snrs = [1, 1, 1, 2, 1], [5.0, 5.0, 5.0, 5.0, 6.0]
+    classes = ["payload"] * 5
+    apart = [link.send([p], [s], [n])[0] for p, s, n in zip(payloads, snrs, seeds, strict=True)]
+    decoded: list[int] = []
+    decode = fec.LDPC.decode
+
+    def counted(self: fec.LDPC, llr: torch.Tensor) -> Any:
+        decoded.append(len(llr))
+        return decode(self, llr)
+
+    monkeypatch.setattr(fec.LDPC, "decode", counted)
+    assert link.send(payloads, snrs, seeds, classes) == apart
+    assert sum(decoded) == 4
+
+
+def test_a_megabyte_takes_little_memory() -> None:
+    """Peak of one payload of 1 MB, over what the process takes before (torch, Sionna, one small payload)."""
+    code = """
+import channels
+def memory(field):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(field)) // 1024
+link = channels.DigitalLink(channels.create("awgn"), "qpsk", 0.5)
+link.send([bytes(100)], 20.0, 1)
+before = memory("VmRSS")
+(received,) = link.send([bytes(2**20)], 20.0, 1)
+assert received.ok
+print(memory("VmHWM") - before)
+"""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("no /proc here")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(run.stdout) < 600
 
 
 def test_ideal_link_has_the_outage_of_theory(seed: int) -> None:
@@ -207,6 +288,8 @@ def test_bad_symbols(symbols: np.ndarray, message: str) -> None:
         ({"modulation": "qam32"}, "unknown modulation 'qam32'"),
         ({"modulation": 16}, "unknown modulation 16"),
         ({"coding": "turbo"}, "unknown coding 'turbo'"),
+        ({"fidelity": "sys"}, "unknown fidelity 'sys'"),
+        ({"fidelity": "system", "coding": "polar"}, "fidelity 'system' is for coding 'ldpc', not 'polar'"),
         ({"channel": "awgn"}, "channel must come from channels.create"),
     ],
 )
@@ -242,7 +325,7 @@ def test_a_link_travels_to_other_processes(seed: int) -> None:
     link = channels.DigitalLink(channels.create("rician", k_db=2.5, coherence=8), "qam16", 0.4)
     size = link.max_bytes(300)
     copy = pickle.loads(pickle.dumps(link))
-    assert repr(copy.channel) == "Rician(coherence=8, k_db=2.5)" and copy.max_bytes(300) == size
+    assert repr(copy.channel) == repr(link.channel) and copy.max_bytes(300) == size
     assert copy.send([b"same"] * 5, 3.0, seed) == link.send([b"same"] * 5, 3.0, seed)
 
 
