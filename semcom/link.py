@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import channels
+from channels.errors import InputError, unknown
 from channels.ledger import Ledger
 from semcom.types import Message, ReceivedPacket, Reception
 
@@ -42,6 +44,10 @@ class Link:
     Every packet of a message meets its own realisation of the channel, seeded by (seed of the message, index of the
     packet); the analog block comes after the packets. Two systems that send with the same seeds therefore meet the
     same fading and the same noise, packet by packet.
+
+    :param channel_options: of ``channels.create``; :param impairments: of ``channels.impaired``; the others: of
+        ``channels.DigitalLink`` (``harq`` as a mapping of the fields of ``channels.Harq``), or of
+        ``channels.PuschLink`` for the coding "pusch".
     """
 
     def __init__(
@@ -51,9 +57,14 @@ class Link:
         modulation: str = "qpsk",
         code_rate: float = 0.5,
         coding: str = "ldpc",
+        *,
+        impairments: Sequence[str | Mapping[str, Any]] = (),
+        fidelity: str = "link",
+        harq: Mapping[str, Any] | None = None,
+        protection: Mapping[str, str | float] | None = None,
     ) -> None:
-        self.channel = channels.create(channel, **(channel_options or {}))
-        self.digital = channels.DigitalLink(self.channel, modulation, code_rate, coding)
+        self.channel = radio_channel(channel, channel_options or {}, impairments)
+        self.digital = _digital(self.channel, modulation, code_rate, coding, fidelity, harq, protection)
         self.analog = channels.AnalogLink(self.channel)
 
     def budget(self, channel_uses: int) -> LinkBudget:
@@ -112,3 +123,43 @@ class Link:
             )
             for i in range(len(messages))
         ]
+
+
+def radio_channel(
+    name: str, options: Mapping[str, Any], impairments: Sequence[str | Mapping[str, Any]] = ()
+) -> channels.Channel:
+    """The channel of that name, with its hardware."""
+    channel = channels.create(name, **options)
+    return channels.impaired(channel, impairments) if impairments else channel
+
+
+def _digital(
+    channel: channels.Channel,
+    modulation: str,
+    code_rate: float,
+    coding: str,
+    fidelity: str,
+    harq: Mapping[str, Any] | None,
+    protection: Mapping[str, str | float] | None,
+) -> channels.DigitalLink | channels.PuschLink:
+    """The link of that coding; 5G NR's own has no room for the other features."""
+    if coding != "pusch":
+        retransmission = None if harq is None else _harq(harq)
+        return channels.DigitalLink(
+            channel, modulation, code_rate, coding, fidelity, retransmission, protection
+        )
+    if harq is not None or protection is not None or fidelity != "link":
+        raise InputError("link: coding 'pusch' does not go with harq, protection or fidelity")
+    return channels.PuschLink(channel, *channels.nr_mcs(modulation, code_rate))
+
+
+def _harq(fields: Mapping[str, Any]) -> channels.Harq:
+    if not isinstance(fields, Mapping):
+        raise InputError(
+            f"link.harq: expected a mapping such as {{scheme: chase, attempts: 4}}, not {fields!r}"
+        )
+    known = [field.name for field in dataclasses.fields(channels.Harq)]
+    for field in fields:
+        if field not in known:
+            raise unknown("key of link.harq:", field, known)
+    return channels.Harq(**fields)

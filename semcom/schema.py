@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from channels.errors import InputError, unknown
 from channels.registry import Registry
-from semcom.fields import Fields, fraction, several, text, wrong
+from semcom.fields import Fields, fraction, number, several, text, wrong
 
 MODULATIONS = ("qpsk", "qam16", "qam64", "qam256")
-CODINGS = ("ldpc", "ideal")
+CODINGS = ("ldpc", "polar", "convolutional", "uncoded", "pusch", "ideal", "finite")
+FEATURES = ("impairments", "fidelity", "harq", "protection")
+ADAPTIVE = [
+    "qpsk-1/8",
+    "qpsk-1/4",
+    "qpsk-1/2",
+    "qam16-1/2",
+    "qam16-3/4",
+    "qam64-2/3",
+    "qam64-5/6",
+    "qam256-5/6",
+]
 REFERENCES = ("ceiling", "blind")  # rows without a radio, always there
 
 
@@ -30,7 +41,12 @@ class Named:
 @dataclass(frozen=True)
 class LinkSpec:
     """One channel with one modulation and coding scheme (MCS). ``entry`` is its place in the scenario's ``link``;
-    entries that list several MCS become several links that share it."""
+    entries that list several MCS become several links that share it.
+
+    ``options`` are the channel's, ``features`` what else differs from a plain link (impairments, fidelity, harq,
+    protection). ``snr_db`` are the SNRs at which this MCS is used (None: all of the sweep). ``target_bler`` marks a
+    candidate of an adaptive entry, whose SNRs are measured before a run starts.
+    """
 
     channel: str
     modulation: str = "qpsk"
@@ -38,6 +54,9 @@ class LinkSpec:
     coding: str = "ldpc"
     options: dict[str, Any] = field(default_factory=dict)
     entry: int = 0
+    features: dict[str, Any] = field(default_factory=dict)
+    snr_db: tuple[float, ...] | None = None
+    target_bler: float | None = None
 
     @property
     def mcs(self) -> str:
@@ -46,10 +65,24 @@ class LinkSpec:
         return f"{self.modulation}-{rate if float(rate) == self.code_rate else self.code_rate}"
 
     @property
-    def label(self) -> str:
-        """Unique within a scenario: channel, its options, MCS and coding."""
+    def air(self) -> str:
+        """What is in the air but for MCS and coding: the channel, its options, and every feature of the link."""
         options = "".join(f" {k}={v}" for k, v in sorted(self.options.items()))
-        return f"{self.channel}{options} {self.mcs} {self.coding}"
+        features = "".join(f" {k}={_short(v)}" for k, v in sorted(self.features.items()))
+        adaptive = self.snr_db is not None or self.target_bler is not None
+        return f"{self.channel}{options}{features}{' adaptive' if adaptive else ''}"
+
+    @property
+    def label(self) -> str:
+        """Unique within a scenario: :attr:`air`, MCS and coding."""
+        return f"{self.air} {self.mcs} {self.coding}"
+
+
+def _short(value: Any) -> str:
+    """A feature's value in a label: ``chase,attempts:4``, ``pa,cfo``."""
+    if isinstance(value, Mapping):
+        return ",".join(str(v) if k in ("name", "scheme") else f"{k}:{v}" for k, v in value.items())
+    return "+".join(map(_short, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def named(value: Any, where: str, registry: Registry[Any], given: int) -> Named:
@@ -83,19 +116,58 @@ def link(value: Any, where: str, registry: Registry[Any]) -> tuple[LinkSpec, ...
     entry = registry.find(channel)
     coding = fields.take("coding", _one_of(CODINGS), "ldpc")
     keys = fields.rest()
+    schemes = _schemes(keys, where, coding)
+    features = {key: keys.pop(key) for key in FEATURES if keys.get(key, ...) is not ...}
+    known = ["channel", "coding", "mcs", "modulation", "code_rate", *FEATURES, *entry.options]
+    for key in keys:
+        if key not in entry.options:
+            raise unknown(f"key of {where} (channel {channel!r}):", key, known)
+    return tuple(
+        LinkSpec(channel, mcs[0], mcs[1], coding, keys, 0, features, snrs, target)
+        for mcs, snrs, target in schemes
+    )
+
+
+Scheme = tuple[
+    tuple[str, float], tuple[float, ...] | None, float | None
+]  # MCS, its SNRs, target of adaptation
+
+
+def _schemes(keys: dict[str, Any], where: str, coding: str) -> list[Scheme]:
+    """The MCS of an entry, taken out of its keys."""
     if "mcs" in keys:
         for key in ("modulation", "code_rate"):
             if key in keys:
                 raise InputError(f"{where}: give either mcs or {key}, not both")
-        schemes = several(_mcs)(keys.pop("mcs"), f"{where}.mcs")
-    else:
-        modulation = _one_of(MODULATIONS)(keys.pop("modulation", "qpsk"), f"{where}.modulation")
-        schemes = ((modulation, fraction(keys.pop("code_rate", 0.5), f"{where}.code_rate")),)
-    known = ["channel", "coding", "mcs", "modulation", "code_rate", *entry.options]
-    for key in keys:
-        if key not in entry.options:
-            raise unknown(f"key of {where} (channel {channel!r}):", key, known)
-    return tuple(LinkSpec(channel, modulation, rate, coding, keys) for modulation, rate in schemes)
+        value, here = keys.pop("mcs"), f"{where}.mcs"
+        if isinstance(value, Mapping) and "mcs" not in value:
+            adaptive = Fields(value, here)
+            target = adaptive.take("target_bler", number(1e-3, 0.9, "a block error rate to stay under"))
+            candidates = adaptive.take("of", several(_mcs), ADAPTIVE)
+            adaptive.done()
+            return [(mcs, None, target) for mcs in candidates]
+        values = value if isinstance(value, list | tuple) else [value]
+        given = several(_mcs)([v.get("mcs") if isinstance(v, Mapping) else v for v in values], here)
+        return [
+            (mcs, _snrs(v, f"{here}[{i}]"), None)
+            for i, (mcs, v) in enumerate(zip(given, values, strict=True))
+        ]
+    modulation = _one_of(MODULATIONS)(keys.pop("modulation", "qpsk"), f"{where}.modulation")
+    if coding == "uncoded" and keys.get("code_rate", 1) == 1:
+        keys.pop("code_rate", None)
+        return [((modulation, 1.0), None, None)]
+    return [((modulation, fraction(keys.pop("code_rate", 0.5), f"{where}.code_rate")), None, None)]
+
+
+def _snrs(value: Any, where: str) -> tuple[float, ...] | None:
+    """The SNRs of ``{mcs: qpsk-1/2, snr_db: [0, 5]}``; None where only the MCS is given."""
+    if not isinstance(value, Mapping):
+        return None
+    fields = Fields(value, where)
+    fields.take("mcs", text)
+    snrs = fields.take("snr_db", several(number(-100, 100, "an SNR in dB")))
+    fields.done()
+    return snrs
 
 
 def _one_of(names: Sequence[str]) -> Callable[[Any, str], str]:
@@ -110,9 +182,20 @@ def _one_of(names: Sequence[str]) -> Callable[[Any, str], str]:
 
 
 def _mcs(value: Any, where: str) -> tuple[str, float]:
+    """Modulation and code rate of ``qam16-1/2``, or of ``table1-10``, a row of a table in TS 38.214."""
     match = re.fullmatch(r"(\w+)-([\d./]+)", value) if isinstance(value, str) else None
+    if match is not None and match[1].startswith("table"):
+        from channels.links.mcs import mcs
+
+        try:
+            row = mcs(value)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+        return row.modulation, float(row.code_rate)
     if match is None or match[1] not in MODULATIONS:
         raise wrong(where, value, f"MODULATION-RATE such as qam16-1/2, with one of {', '.join(MODULATIONS)}")
+    if match[2] == "1":
+        return match[1], 1.0  # uncoded
     return match[1], fraction(match[2], where)
 
 
@@ -147,7 +230,21 @@ def link_dicts(links: Sequence[LinkSpec]) -> Any:
         group = [link for link in links if link.entry == number_of]
         first = group[0]
         scheme: dict[str, Any] = {"modulation": first.modulation, "code_rate": first.code_rate}
-        if len(group) > 1:
-            scheme = {"mcs": [link.mcs for link in group]}
-        entries.append({"channel": first.channel, **scheme, "coding": first.coding, **first.options})
+        if first.target_bler is not None:
+            scheme = {"mcs": {"target_bler": first.target_bler, "of": [link.mcs for link in group]}}
+        elif len(group) > 1 or first.snr_db is not None:
+            scheme = {
+                "mcs": [
+                    link.mcs if link.snr_db is None else {"mcs": link.mcs, "snr_db": list(link.snr_db)}
+                    for link in group
+                ]
+            }
+        entry = {
+            "channel": first.channel,
+            **scheme,
+            "coding": first.coding,
+            **first.features,
+            **first.options,
+        }
+        entries.append(entry)
     return entries[0] if len(entries) == 1 else entries

@@ -57,6 +57,14 @@ def test_resolved_file_loads_to_an_equal_scenario() -> None:
     for link in (
         GOOD["link"],
         ["awgn", {"channel": "rayleigh", "mcs": ["qpsk-1/3", "qam16-0.7"], "coding": "ideal"}],
+        {"channel": "rayleigh", "mcs": {"target_bler": 0.1}, "coherence": 8},
+        {"channel": "awgn", "mcs": [{"mcs": "qpsk-1/2", "snr_db": [0, 5]}, "table1-17"]},
+        {"channel": "awgn", "coding": "uncoded", "modulation": "qam16"},
+        {
+            "channel": "awgn",
+            "harq": {"scheme": "chase"},
+            "impairments": ["pa", {"name": "cfo", "offset": 1e-3}],
+        },
     ):
         s = Scenario.load(changed("link", link))
         again = from_dict(yaml.safe_load(s.to_yaml()))
@@ -116,11 +124,15 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("link.code_rate", 1.5, "code_rate: expected a code rate between 0 and 1.*got 1.5"),
     ("link.code_rate", float("nan"), "code_rate: expected"),
     ("link.code_rate", "1/0", "code_rate: expected"),
-    ("link.coding", "turbo", "coding: expected one of ldpc, ideal"),
+    ("link.coding", "turbo", "coding: expected one of ldpc, polar"),
     ("link.mcs", ["qpsk-1/2"], "either mcs or modulation, not both"),
     ("link", {"channel": "awgn", "mcs": ["bpsk-1/2"]}, r"mcs\[0\]: expected MODULATION-RATE"),
     ("link", {"channel": "awgn", "mcs": []}, "mcs: expected at least one"),
     ("link", {"channel": "awgn", "mcs": ["qpsk-1/2", "qpsk-0.5"]}, "given twice"),
+    ("link", {"channel": "awgn", "mcs": {"target_bler": 2}}, "mcs.target_bler: expected a block error rate"),
+    ("link", {"channel": "awgn", "mcs": {"target": 0.1}}, "target_bler: missing"),
+    ("link", {"channel": "awgn", "mcs": [{"mcs": "qpsk-1/2", "snr": 3}]}, "snr_db: missing"),
+    ("link", {"channel": "awgn", "mcs": "table1-40"}, "link.mcs.*table"),
     ("link", ["awgn", "awgn"], "link: 'awgn qpsk-1/2 ldpc' is given twice"),
     ("link", [], "link: expected at least one"),
     ("sweep.snr_db", [], r"sweep.snr_db: expected at least one value, got \[\]"),

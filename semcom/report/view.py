@@ -107,8 +107,7 @@ class View:
         if reference.all():
             raise InputError("the results hold no finished operating point yet: nothing to report")
         points = frame[~reference].copy()
-        ideal = points["coding"] == "ideal"
-        points["air"] = points["channel"].astype(str) + ideal.map({True: ", capacity bound", False: ""})
+        points["air"] = points["channel"].astype(str) + points["coding"].map(_coding)
         known = dict(kinds or {})
         labels = [*known, *(label for label in points["system"].unique() if label not in known)]
         return cls(
@@ -192,6 +191,17 @@ class View:
         """The modulations and code rates that the envelope of this air used, for example ``qpsk 1/2``."""
         rows = self.points.loc[self.points["air"] == air, MCS].drop_duplicates().sort_values(MCS)
         return [f"{row.modulation} rate {row.code_rate:.3g}" for row in rows.itertuples()]
+
+
+def _coding(name: str) -> str:
+    """What stands behind the channel's name for a coding; the default goes without saying."""
+    bounds = {
+        "ldpc": "",
+        "ideal": ", capacity bound",
+        "finite": ", finite-length bound",
+        "uncoded": ", uncoded",
+    }
+    return bounds.get(name, f", {name}")
 
 
 def pool(frame: pd.DataFrame, extra: list[str]) -> pd.DataFrame:

@@ -247,7 +247,7 @@ def _within(group: Group, air: Sequence[Reception]) -> None:
 
 
 def _link(spec: LinkSpec) -> Link:
-    return Link(spec.channel, spec.options, spec.modulation, spec.code_rate, spec.coding)
+    return Link(spec.channel, spec.options, spec.modulation, spec.code_rate, spec.coding, **spec.features)
 
 
 def _note(chunk: Chunk, sending: Sending, outcome: Outcome, uses: int, tally: _Tally) -> None:

@@ -48,8 +48,9 @@ def plan(scenario: Scenario) -> list[Group]:
         for system in scenario.systems:
             if system.name not in REFERENCES:
                 for link in scenario.links:
-                    for uses in scenario.channel_uses:
-                        yield system, link, uses, meetings
+                    met = [m for m in meetings if link.snr_db is None or m[0] in link.snr_db]
+                    for uses in scenario.channel_uses if met else ():
+                        yield system, link, uses, met
 
     groups: list[Group] = []
     first = 0

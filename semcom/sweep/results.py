@@ -194,12 +194,8 @@ class Results:
 
 
 def _channel_names(links: tuple[LinkSpec, ...]) -> dict[str, str]:
-    """Label of the link -> name of its channel; with its options where one channel is there in several variants."""
-    variants: dict[str, list[dict[str, Any]]] = {}
+    """Label of the link -> name of its channel; with options and features where it is there in several variants."""
+    variants: dict[str, set[str]] = {}
     for link in links:
-        if link.options not in variants.setdefault(link.channel, []):
-            variants[link.channel].append(link.options)
-    return {
-        link.label: link.channel if len(variants[link.channel]) == 1 else link.label.split(f" {link.mcs}")[0]
-        for link in links
-    }
+        variants.setdefault(link.channel, set()).add(link.air)
+    return {link.label: link.channel if len(variants[link.channel]) == 1 else link.air for link in links}

@@ -18,6 +18,7 @@ from channels.errors import InputError
 from channels.threads import single_thread
 from semcom.fields import read_yaml
 from semcom.scenario import Scenario, from_dict
+from semcom.sweep.adapt import resolved
 from semcom.sweep.engine import Engine, PointResult
 from semcom.sweep.plan import Group, plan
 from semcom.sweep.progress import Bar, Progress, Step
@@ -49,6 +50,7 @@ def run(
     if progress is True:
         with Bar() as bar:
             return run(scenario, folder, workers, bar)
+    scenario = resolved(scenario)
     _refuse_other(folder, scenario)
     with (
         single_thread()
