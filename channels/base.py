@@ -44,6 +44,10 @@ class Channel(ABC):
         """Channel uses of ``n`` data symbols, pilots and cyclic prefixes included; non-decreasing."""
         return n
 
+    def data_uses(self, n: int) -> int:
+        """Those of the channel uses that carry the ``n`` data symbols themselves: fewer than n over several streams."""
+        return n
+
     def symbols(self, channel_uses: int) -> int:
         """Most data symbols that fit into ``channel_uses``: the inverse of :meth:`uses`, or 0."""
         low, high = 0, 1
@@ -127,8 +131,11 @@ class Channel(ABC):
         """
         import torch
 
-        parts = self._parts(len(x), x.shape[1], snr_db, seed)
-        return torch.cat([self.soft(x[rows], realisation, no, bits) for rows, realisation, no in parts])
+        parts = [
+            self.soft(x[rows], realisation, no, bits)
+            for rows, realisation, no in self._parts(len(x), x.shape[1], snr_db, seed)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def information(self, n: int, snr_db: SNR, seed: Sequence[int]) -> Tensor:
         """Bits that each of ``n`` symbols can carry, [len(seed), n]: :meth:`capacity` of the same realisations."""

@@ -68,15 +68,16 @@ class Grant:
         """Data symbols, a whole number."""
         return self.code_bits // self.bits_per_symbol
 
-    def ledger(self, channel_uses: int) -> Ledger:
-        """Where the symbols go, and the rest of ``channel_uses`` to pilots."""
-        payload, check, m = 8 * self.payload_bytes, 8 * crc_bytes(self.payload_bytes), self.bits_per_symbol
+    def ledger(self, channel_uses: int, data_uses: int) -> Ledger:
+        """Where the ``data_uses`` that carry the symbols go, and the rest of ``channel_uses`` to pilots."""
+        payload, check = 8 * self.payload_bytes, 8 * crc_bytes(self.payload_bytes)
+        m = self.code_bits / data_uses  # code bits of a channel use, over all streams
         return Ledger(
             payload=payload / m,
             crc=check / m,
             filler=(self.blocks * self.k - payload - check) / m,
             parity=self.blocks * (self.n * self.copies - self.k) / m,
-            pilots=channel_uses - self.symbols,
+            pilots=channel_uses - data_uses,
             payload_bits=payload,
         )
 

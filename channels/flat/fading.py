@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from channels.base import Channel, check_number
 from channels.draws import complex_normal, generator
+from channels.modem import modem
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+_SLICE = 2**20  # symbols demapped at once
 FLOOR = 1e-20  # power gain that counts as none; finite noise in float32 even at -150 dB
 
 
@@ -52,15 +54,17 @@ class FlatChannel(Channel):
         import torch
 
         noise = np.empty((len(seeds), n), np.complex64)
-        gains = np.ones((len(seeds), n), np.complex64)
         length = self.coherence or n
-        blocks, faded = -(-n // length), False
+        gains = []
         for row, seed in enumerate(seeds):
             noise[row] = complex_normal(generator(seed, "noise"), n)
-            h = self.draw_gains(blocks, seed)
+            h = self.draw_gains(-(-n // length), seed)
             if h is not None:
-                gains[row], faded = np.repeat(h, length)[:n], True
-        return FlatRealisation(torch.from_numpy(gains) if faded else None, torch.from_numpy(noise))
+                gains.append(h)
+        blocks = torch.from_numpy(np.stack(gains)) if gains else None
+        if blocks is not None:  # a single gain is not written out
+            blocks = blocks.expand(-1, n) if length >= n else blocks.repeat_interleave(length, 1)[:, :n]
+        return FlatRealisation(blocks, torch.from_numpy(noise))
 
     def apply(self, x: Tensor, realisation: FlatRealisation, no: Tensor) -> tuple[Tensor, Tensor]:
         """y = x + sqrt(no) w / h, and no / |h|^2."""
@@ -68,6 +72,20 @@ class FlatChannel(Channel):
         if realisation.gains is None:
             return x + no.sqrt() * w, no.expand(x.shape).contiguous()
         return equalise(x, w, no.sqrt(), realisation.gains.to(x.device), no)
+
+    def soft(self, x: Tensor, realisation: FlatRealisation, no: Tensor, bits: int) -> Tensor:
+        """LLRs [batch, n * bits], slice by slice, so that a long payload's symbols are not in memory many times."""
+        import torch
+
+        llr = torch.empty(len(x), x.shape[1] * bits)
+        fields = realisation.gains, realisation.noise, realisation.pilots
+        for first in range(0, x.shape[1], _SLICE):
+            part = slice(first, first + _SLICE)
+            met = FlatRealisation(*(None if field is None else field[:, part] for field in fields))  # type: ignore[arg-type]
+            llr[:, first * bits : (first + _SLICE) * bits] = modem(bits).demap(
+                *self.apply(x[:, part], met, no)
+            )
+        return llr
 
     def capacity(self, n: int, realisation: FlatRealisation, no: Tensor) -> Tensor:
         """log2(1 + |h|^2 / no) of the true gains, whatever the receiver knows of them."""

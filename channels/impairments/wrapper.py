@@ -114,6 +114,10 @@ class Impaired(Channel):
         """The inner channel's uses of n data symbols and of the pilots that the impairments cost."""
         return self.channel.uses(n + sum(i.pilots(n, self._carrier.group) for i in self.impairments))
 
+    def data_uses(self, n: int) -> int:
+        """The inner channel's."""
+        return self.channel.data_uses(n)
+
     def capacity(self, n: int, realisation: ImpairedRealisation, no: Tensor) -> Tensor:
         """The inner channel's, with ideal hardware: a bound that nothing beats."""
         return self.channel.capacity(n, realisation.inner, no)

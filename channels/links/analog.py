@@ -59,7 +59,8 @@ class AnalogLink:
                 x = torch.from_numpy(np.stack([blocks[r] for r in part]))
                 with single_thread():
                     y, no = self.channel(x, snrs[part], [seeds[r] for r in part], power="trust")
-                ledger = Ledger(analog=n, pilots=self.channel.uses(n) - n)
+                data_uses = self.channel.data_uses(n)
+                ledger = Ledger(analog=data_uses, pilots=self.channel.uses(n) - data_uses)
                 for row, symbol, variance in zip(part, y.numpy(), no.numpy(), strict=True):
                     received[row] = AnalogReception(symbol, variance, ledger)
         return [received[row] for row in range(len(blocks))]

@@ -204,7 +204,8 @@ class DigitalLink:
 
     def _reception(self, grant: fec.Grant, delivery: Delivery) -> Reception:
         uses = self.channel.uses(grant.symbols)
-        ledger = grant.ledger(uses) if delivery.attempts else Ledger()
+        data_uses = self.channel.data_uses(grant.symbols)
+        ledger = grant.ledger(uses, data_uses) if delivery.attempts else Ledger()
         if delivery.attempts > 1:
             ledger = replace(ledger, retransmissions=(delivery.attempts - 1) * uses)
         return Reception(delivery.payload, delivery.ok, ledger)

@@ -144,6 +144,10 @@ class MIMO(Channel):
         uses, _, blocks = self._grid(n)
         return uses * self._span + blocks * self.tx_antennas * (self.pilots or 0)
 
+    def data_uses(self, n: int) -> int:
+        """:meth:`uses` without the pilots."""
+        return self._grid(n)[0] * self._span
+
     def _fading(self, n: int, seeds: Sequence[int]) -> NDArray[np.complex64]:
         shape = self._grid(n)[2], self.rx_antennas, self.tx_antennas
         return arrays.draw(seeds, "fading", shape) * np.sqrt(self._powers).astype(np.float32)

@@ -163,6 +163,10 @@ class Wideband(Channel):
         """The message's share of its slots, pilots, guard carriers, DC and cyclic prefix included; or all of them."""
         return self._grid.uses(n, self._streams, self.charge)
 
+    def data_uses(self, n: int) -> int:
+        """Resource elements of the message."""
+        return -(-n // self._streams)
+
     def realise(self, n: int, seeds: Sequence[int]) -> WidebandRealisation:
         """Keep the seeds."""
         return WidebandRealisation(n, tuple(seeds))

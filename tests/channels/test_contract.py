@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -106,6 +107,28 @@ def test_snr_changes_the_output(name: str, seed: int) -> None:
     assert bool((no[0] > 1.5 * no[1]).any()) and bool((no[0] >= no[1]).all())
     assert not torch.equal(y[0], y[1])
     assert float((y[0] - x[0]).abs().square().mean()) > float((y[1] - x[1]).abs().square().mean())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_channel_use_has_a_purpose(name: str, seed: int) -> None:
+    channel = channels.create(name)
+    rng = np.random.default_rng(seed)
+    payload, block = (
+        rng.bytes(int(rng.integers(1, 90))),
+        symbols(1, int(rng.integers(1, 300)), seed)[0].numpy(),
+    )
+    for ledger, uses in (
+        (
+            channels.DigitalLink(channel).send([payload], 9.0, seed)[0].ledger,
+            channels.DigitalLink(channel).uses(len(payload)),
+        ),
+        (
+            channels.AnalogLink(channel).send([block], 9.0, seed)[0].ledger,
+            channels.AnalogLink(channel).uses(len(block)),
+        ),
+    ):
+        purposes = dataclasses.astuple(ledger)[:-1]
+        assert min(purposes) >= 0 and sum(purposes) == pytest.approx(uses) and ledger.channel_uses == uses
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -116,7 +116,8 @@ def test_never_worse_than_one_attempt(scheme: str, seed: int) -> None:
 
 def test_one_attempt_is_a_link_without(seed: int) -> None:
     payloads = [np.random.default_rng(seed + i).bytes(30) for i in range(40)]
-    plain, one = (link(h, coherence=8).send(payloads, 3.0, seed) for h in (None, Harq(attempts=1)))
+    snrs = [float(s) for s in np.linspace(-4, 8, 40)]
+    plain, one = (link(h, coherence=8).send(payloads, snrs, seed) for h in (None, Harq(attempts=1)))
     assert plain == one and 0 < sum(r.ok for r in plain) < 40
 
 
@@ -127,7 +128,8 @@ def test_the_ledger_charges_what_was_sent(harq: Harq, seed: int) -> None:
     sent = link(harq, "qam16", 0.5, coherence=None)
     attempts = set()
     for payload, received in zip(payloads, sent.send(payloads, 5.0, seed), strict=True):
-        once = sent.grant(len(payload)).ledger(sent.grant(len(payload)).symbols)
+        symbols = sent.grant(len(payload)).symbols
+        once = sent.grant(len(payload)).ledger(symbols, symbols)
         assert astuple(received.ledger)[:7] == astuple(once)[:7]
         again = received.ledger.retransmissions / once.channel_uses
         assert again == int(again) and again < harq.attempts
