@@ -135,7 +135,11 @@ def main() -> None:
 
         torch.set_num_threads(1)
         measured = [SIDES[args.side](args.blocks, snr_db, args.runs) for snr_db in args.snr_db]
-        names = {"kaira": ("pykaira", "torch"), "sionna": ("sionna", "torch"), "ours": ("semcom", "sionna", "torch")}
+        names = {
+            "kaira": ("pykaira", "torch"),
+            "sionna": ("sionna", "torch"),
+            "ours": ("semcom", "sionna", "torch"),
+        }
         print(json.dumps({"points": measured, "versions": {p: version(p) for p in names[args.side]}}))
         return
     if not args.kaira:
@@ -150,11 +154,18 @@ def main() -> None:
         found = json.loads(done.stdout.splitlines()[-1])
         rows[side] = {"versions": found["versions"]} | {
             "points": [
-                {"snr_db": s, "ms_per_block": 1e3 * t / args.blocks, "kbit_per_s": K * args.blocks / t / 1e3, "bler": b}
+                {
+                    "snr_db": s,
+                    "ms_per_block": 1e3 * t / args.blocks,
+                    "kbit_per_s": K * args.blocks / t / 1e3,
+                    "bler": b,
+                }
                 for s, (t, b) in zip(args.snr_db, found["points"], strict=True)
             ]
         }
-    print(f"AWGN, 16-QAM, LDPC ({K}, {N}), {ITERATIONS} iterations, {args.blocks} blocks, one thread, CPU time")
+    print(
+        f"AWGN, 16-QAM, LDPC ({K}, {N}), {ITERATIONS} iterations, {args.blocks} blocks, one thread, CPU time"
+    )
     for side, row in rows.items():
         print(side, ", ".join(f"{p} {v}" for p, v in row["versions"].items()))
         for p in row["points"]:

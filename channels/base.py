@@ -40,6 +40,11 @@ class Channel(ABC):
     name: ClassVar[str] = ""
     differentiable: ClassVar[bool] = True  # gradients of y with respect to x
 
+    @property
+    def equalises(self) -> bool:
+        """Whether soft bits are those of the equalised symbols: no detector that works on the constellation."""
+        return True
+
     def uses(self, n: int) -> int:
         """Channel uses of ``n`` data symbols, pilots and cyclic prefixes included; non-decreasing."""
         return n

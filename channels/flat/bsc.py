@@ -32,6 +32,11 @@ class BSC(FlatChannel):
     def __init__(self) -> None:
         pass
 
+    @property
+    def equalises(self) -> bool:
+        """Its one-bit decisions are of QPSK alone."""
+        return False
+
     def draw_gains(self, blocks: int, seed: int) -> None:
         """No fading."""
         return None

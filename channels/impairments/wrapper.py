@@ -14,7 +14,6 @@ from channels.flat.fading import FLOOR
 from channels.impairments.base import SIDES, Hardware, Impairment, Side
 from channels.impairments.interference import Interference
 from channels.impairments.waveform import Waveform, qpsk
-from channels.mimo.detect import LINEAR
 from channels.threads import single_thread
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class Impaired(Channel):
     ) -> None:
         if not isinstance(channel, Channel):
             raise InputError(f"channel must come from channels.create(...), not {channel!r}")
-        if not _equalises(channel):
+        if not channel.equalises:
             raise InputError(
                 f"channel {channel.name!r} cannot be impaired: its detector works on the constellation, "
                 "not on equalised symbols; take a linear detector or another channel"
@@ -239,11 +238,6 @@ def _usual_waveform(channel: Channel) -> str:
         return channel.waveform
     family = CHANNELS[channel.name].facts.get("family") if channel.name in CHANNELS else None
     return "ofdm" if family == "ofdm" else "single-carrier"
-
-
-def _equalises(channel: Channel) -> bool:
-    """Its LLRs are those of its equalised symbols."""
-    return type(channel).soft is Channel.soft or getattr(channel, "detector", None) in LINEAR
 
 
 def _square(values: Tensor) -> Tensor:

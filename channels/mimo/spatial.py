@@ -144,6 +144,11 @@ class MIMO(Channel):
         uses, _, blocks = self._grid(n)
         return uses * self._span + blocks * self.tx_antennas * (self.pilots or 0)
 
+    @property
+    def equalises(self) -> bool:
+        """Not with a detector that works on the constellation."""
+        return self.detector in LINEAR
+
     def data_uses(self, n: int) -> int:
         """:meth:`uses` without the pilots."""
         return self._grid(n)[0] * self._span

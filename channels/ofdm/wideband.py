@@ -163,6 +163,11 @@ class Wideband(Channel):
         """The message's share of its slots, pilots, guard carriers, DC and cyclic prefix included; or all of them."""
         return self._grid.uses(n, self._streams, self.charge)
 
+    @property
+    def equalises(self) -> bool:
+        """Not with a detector that works on the constellation."""
+        return self.detector in LINEAR
+
     def data_uses(self, n: int) -> int:
         """Resource elements of the message."""
         return -(-n // self._streams)

@@ -317,9 +317,7 @@ class Joint(Wire):
     """Its detector works on the constellation."""
 
     name = "joint"
-
-    def soft(self, x: torch.Tensor, realisation: None, no: torch.Tensor, bits: int) -> torch.Tensor:
-        return torch.zeros(len(x), x.shape[1] * bits)
+    equalises = False
 
 
 class Rough(Wire):
