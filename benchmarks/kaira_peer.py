@@ -1,7 +1,8 @@
 """The same coded link in kaira, in Sionna called plainly and here: AWGN, 16-QAM, LDPC (326, 648), 20 iterations.
 
-    python -m venv /tmp/kaira && /tmp/kaira/bin/pip install torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0 pykaira==0.2.1
-    python benchmarks/kaira_peer.py --kaira /tmp/kaira/bin/python [--out benchmarks/results/kaira_peer.json]
+    python -m venv KAIRA
+    KAIRA/bin/pip install torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0 pykaira==0.2.1
+    python benchmarks/kaira_peer.py --kaira KAIRA/bin/python [--out benchmarks/results/kaira_peer.json]
 
 kaira needs an older torch, so it runs in an environment of its own, in a process of its own, one after the other on
 one thread. It has no 5G code: it decodes a regular (3, 6) Gallager code of the same k, n and iterations; Sionna and
