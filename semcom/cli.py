@@ -10,6 +10,7 @@ import os
 import shutil
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,13 +59,47 @@ def _run(options: argparse.Namespace) -> int:
     scenario = Scenario.load(options.scenario, options.set or ())
     out = Path(options.out or Path("runs") / scenario.name)
     try:
-        results = run(scenario, out, options.workers, progress=not options.quiet)
+        results = run(
+            scenario,
+            out,
+            options.workers,
+            progress=not options.quiet,
+            scheduler=options.scheduler,
+            retry_failed=options.retry_failed,
+            timeout=options.timeout,
+            cache=not options.no_cache,
+            device=options.device,
+        )
     except RunError as error:
         return _fail(str(error), FAILED)
+    failures = results.failures()
     if not options.no_report:
         _show(results, out)
     print(out)
-    return 0
+    if failures.empty:
+        return 0
+    first = failures.iloc[0]
+    return _fail(
+        f"{failures['points'].sum()} points failed, the first: {first['system']}: {first['error']}; "
+        f"tracebacks: {out / 'run.log'}; to try again: --retry-failed",
+        FAILED,
+    )
+
+
+def _sweep_cluster(options: argparse.Namespace) -> None:
+    """Print the job script, or start a scheduler with its jobs and keep it until Ctrl-C."""
+    from semcom.sweep.cluster import ClusterSpec
+
+    spec = ClusterSpec.load(options.file)
+    if options.write:
+        print(spec.script())
+        return
+    with spec.open() as cluster:
+        cluster.scale(spec.workers)
+        print(f"{spec.workers} workers asked for; this runs until Ctrl-C. In another terminal:")
+        print(f"  semcom run SCENARIO --scheduler {cluster.scheduler_address}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -218,9 +253,23 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--workers", type=_count, default=1, help="processes; numbers do not depend on it (default: 1)"
     )
+    run.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler, whose workers compute instead")
+    run.add_argument("--retry-failed", action="store_true", help="try again what failed in an earlier run")
+    run.add_argument(
+        "--timeout", type=_duration, metavar="SECONDS", help="limit for one chunk of images (default: none)"
+    )
+    run.add_argument(
+        "--no-cache", action="store_true", help="encode everything anew ($SEMCOM_CACHE is not looked at)"
+    )
+    run.add_argument("--device", default="cpu", help="cpu, cuda, or auto (default: cpu, the reference)")
     run.add_argument("--no-report", action="store_true", help="compute only")
     run.add_argument("--quiet", action="store_true", help="no progress")
     run.set_defaults(command=_run)
+
+    cluster = commands.add_parser("sweep-cluster", help="a Dask scheduler with workers on Slurm or PBS")
+    cluster.add_argument("file", type=Path, help="YAML: system, workers, cores, memory, walltime, ...")
+    cluster.add_argument("--write", action="store_true", help="print the job script and start nothing")
+    cluster.set_defaults(command=_sweep_cluster)
 
     report = commands.add_parser("report", help="table, figures and HTML report of a finished or running run")
     report.add_argument("folder", type=Path, help="folder of the results")

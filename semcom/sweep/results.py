@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 POINT = ("system", "channel", "modulation", "code_rate", "coding", "snr_db", "budget_uses", "seed", "draw")
 COLUMNS = ("system", "task", *POINT[1:], *ROW, "link", "point")
 NUMBERS = ("score", "ci_low", "ci_high", "payload_bits", "channel_uses", "cbr", "bpp", "outage")
+FAILURE = ("system", "link", "budget_uses", "points", "kind", "error", "trace")
 ANSWER = ("task", "sample", "query", "question_type", "text", "truth", "answer", "score", "kind", "outage")
 
 
@@ -153,6 +154,28 @@ class Results:
         frame = pd.DataFrame(rows, columns=["point", *columns])
         frame["outage"] = frame["outage"].astype(bool)
         return frame
+
+    def failures(self) -> pd.DataFrame:
+        """What could not be computed: one row for each system, link and budget that failed, at all its SNRs and draws.
+
+        Columns: system, link, budget_uses, points (how many are missing for it), kind (exception, bad input, out of
+        memory, time-out, worker died), error (one line), trace.
+        """
+        import pandas as pd
+
+        with Store.read(self.folder) as store:
+            found, finished = (
+                store.query("SELECT id, kind, error, trace FROM failures ORDER BY id"),
+                store.finished(),
+            )
+        groups = plan(self.scenario)
+        rows = []
+        for index, kind, error, trace in found:
+            group = groups[index]
+            missing = sum(point.id not in finished for point in group.points)
+            label = group.link.label if group.link else ""
+            rows.append((group.system.label, label, group.budget_uses, missing, kind, error, trace))
+        return pd.DataFrame(rows, columns=list(FAILURE))
 
     def compare(self, first: str, second: str, task: str) -> pd.DataFrame:
         """Paired difference ``first - second`` on the same images and realisations, at every point that both have.

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import semcom
-from semcom.sweep import run as run_module
 from semcom.sweep.results import Results
 from tests.sweep.test_run import export
 from tests.vlm import tiny
@@ -64,13 +63,3 @@ def test_fewer_points_are_the_same_points(scenario: semcom.Scenario, alone: Resu
     radio = few[few.index.get_level_values("snr_db").notna()]
     assert len(radio) > 20
     assert radio.equals(whole.loc[radio.index])
-
-
-def test_worker_that_dies(scenario: semcom.Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One message instead of a hang, and what was finished stays."""
-    import os
-
-    monkeypatch.setattr(run_module, "_work", os._exit)
-    with pytest.raises(run_module.RunError, match="a worker process died"):
-        semcom.run(scenario, tmp_path, workers=2)
-    assert Results.open(tmp_path).progress() == (0, 2 + 5 * 2 * 2)
