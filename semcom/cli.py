@@ -73,8 +73,12 @@ def _run(options: argparse.Namespace) -> int:
     except RunError as error:
         return _fail(str(error), FAILED)
     failures = results.failures()
-    if not options.no_report:
-        _show(results, out)
+    try:
+        if not options.no_report:
+            _show(results, out)
+    except InputError:
+        if failures.empty:
+            raise  # otherwise there may be nothing to show, and the failures say why
     print(out)
     if failures.empty:
         return 0
@@ -111,6 +115,27 @@ def _report(options: argparse.Namespace) -> None:
     if done < planned:
         print(f"{options.folder}: {done} of {planned} points are finished", file=sys.stderr)
     _show(results, Path(options.out or options.folder))
+
+
+def _export(options: argparse.Namespace) -> None:
+    """Write the results in the formats that are asked for."""
+    from semcom.sweep.export import FORMATS
+
+    asked = [name for name in FORMATS if getattr(options, name)]
+    if not asked:
+        raise InputError(f"export: give at least one of {', '.join(f'--{name}' for name in FORMATS)}")
+    for name in asked:
+        for path in FORMATS[name](options.folder, options.out):
+            print(path)
+
+
+def _merge(options: argparse.Namespace) -> None:
+    """Join shards."""
+    from semcom.sweep.merge import merge
+
+    results = merge(options.folders, options.out)
+    done, planned = results.progress()
+    print(f"{options.out}: {done} of {planned} points")
 
 
 def _show(results: Results, out: Path) -> None:
@@ -275,6 +300,19 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("folder", type=Path, help="folder of the results")
     report.add_argument("--out", type=Path, help="where to write (default: the same folder)")
     report.set_defaults(command=_report)
+
+    export = commands.add_parser("export", help="results as CSV, Parquet or NetCDF files")
+    export.add_argument("folder", type=Path, help="folder of the results")
+    export.add_argument("--csv", action="store_true", help="points.csv, samples.csv, ...: canonical")
+    export.add_argument("--parquet", action="store_true", help="the same tables as Parquet files")
+    export.add_argument("--netcdf", action="store_true", help="results.nc: the labelled cube")
+    export.add_argument("--out", type=Path, help="where to write (default: the same folder)")
+    export.set_defaults(command=_export)
+
+    merge = commands.add_parser("merge", help="join shards of one sweep: other systems, links, SNRs, budgets")
+    merge.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="folders of results")
+    merge.add_argument("--out", type=Path, required=True, help="folder of the joined results")
+    merge.set_defaults(command=_merge)
 
     listing = commands.add_parser(
         "list", help="what there is: systems, channels, scenarios, data sets, VLMs, tasks"

@@ -75,6 +75,7 @@ def write(
         results.version,
         done,
         planned,
+        results.failures().to_dict("records"),
     )
     notes: list[str] = []
     drawn = draw(view) + _panels(results, view, examples, notes)
@@ -136,6 +137,9 @@ def _panels(results: Results, view: View, count: int, notes: list[str]) -> list[
         found = examples(results.scenario, count)
     except InputError as error:
         notes.append(f"The panel “what the receiver got” is missing: {error}")
+        return []
+    except Exception as error:  # a system that failed in the run fails here, too
+        notes.append(f"The panel “what the receiver got” is missing: {type(error).__name__}: {error}")
         return []
     figures: list[Drawn] = []
     for index, example in enumerate(found):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
@@ -76,6 +76,7 @@ class About:
     version: str
     done: int
     planned: int
+    failures: Sequence[Mapping[Hashable, Any]] = ()  # as Results.failures()
 
 
 def page(view: View, about: About, figures: Sequence[Shown], notes: Sequence[str] = ()) -> str:

@@ -57,6 +57,9 @@ class View:
     kinds: Mapping[str, str]
     informed: frozenset[str] = frozenset()
     p_value: PValue | None = None
+    failed: frozenset[tuple[str, int]] = (
+        frozenset()
+    )  # (system, budget) with points that could not be computed
     _wins: dict[tuple[str, str], list[Win]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -86,7 +89,9 @@ class View:
                 return 1.0
             return stats.paired_difference(both["score_a"], both["score_b"], both["sample"].tolist())[3]
 
-        return cls.of(results.to_frame(), kinds, informed, p_value)
+        failures = results.failures()
+        failed = zip(failures["system"], failures["budget_uses"].astype(int), strict=True)
+        return cls.of(results.to_frame(), kinds, informed, p_value, failed)
 
     @classmethod
     def of(
@@ -95,6 +100,7 @@ class View:
         kinds: Mapping[str, str] | None = None,
         informed: Iterable[str] = (),
         p_value: PValue | None = None,
+        failed: Iterable[tuple[str, int]] = (),
     ) -> View:
         """From a results frame (``Results.to_frame()``). Draws and seeds are pooled.
 
@@ -109,14 +115,16 @@ class View:
         points = frame[~reference].copy()
         ideal = points["coding"] == "ideal"
         points["air"] = points["channel"].astype(str) + ideal.map({True: ", capacity bound", False: ""})
-        known = dict(kinds or {})
+        known, broken = dict(kinds or {}), frozenset(failed)
+        shown = {*points["system"], *(label for label, _ in broken)}
         labels = [*known, *(label for label in points["system"].unique() if label not in known)]
         return cls(
             envelope(pool(points, ["air", *MCS])),
             pool(frame[reference].assign(air=""), ["air"]),
-            {label: known.get(label, "nothing") for label in labels if label in set(points["system"])},
+            {label: known.get(label, "nothing") for label in labels if label in shown},
             frozenset(informed),
             p_value,
+            broken,
         )
 
     @functools.cached_property

@@ -34,8 +34,9 @@ def time_limit(seconds: float | None) -> Iterator[None]:
     timer.start()
     try:
         yield
-    except OutOfTime:
-        raise OutOfTime(f"a chunk took longer than {seconds:g} s") from None
+    except OutOfTime as error:
+        told = OutOfTime(f"a chunk took longer than {seconds:g} s")
+        raise told.with_traceback(error.__traceback__) from None
     finally:
         timer.cancel()
         with lock:

@@ -52,6 +52,7 @@ CREATE TABLE chunks (
 CREATE TABLE failures (
     id INTEGER PRIMARY KEY, chunk INTEGER NOT NULL, kind TEXT NOT NULL, error TEXT NOT NULL, trace TEXT NOT NULL);
 """
+COPIED = ("rows", "corpus", "chunks")  # with the id of the point first
 STARTED = "SELECT EXISTS (SELECT 1 FROM points) OR EXISTS (SELECT 1 FROM chunks)"
 TABLES = ("meta", "points", "rows", "corpus", "queries", "samples", "chunks", "failures")
 ROW = (
@@ -268,23 +269,58 @@ class Store:
         """Indices of the groups that failed."""
         return {id for (id,) in self.query("SELECT id FROM failures")}
 
+    def copy_point(self, source: Store, old: int, new: int) -> None:
+        """Take over a finished point of another file under a new id. If it is here already, it must be the same.
+
+        :raises InputError: it is here with other numbers
+        """
+        samples = source.query(
+            "SELECT q.task, q.sample, q.query, q.question_type, q.text, q.truth, q.truths, q.number, q.pixels, "
+            "s.score, s.answer, s.kind, s.payload_bits, s.channel_uses FROM samples s JOIN queries q "
+            "ON q.id = s.query WHERE s.point = ? ORDER BY q.task, q.number, q.query",
+            old,
+        )
+        tables = {name: source.query(f"SELECT * FROM {name} WHERE point = ?", old) for name in COPIED}
+        if self.query("SELECT 1 FROM points WHERE id = ?", new):
+            for name, rows in tables.items():
+                here = self.query(f"SELECT * FROM {name} WHERE point = ?", new)
+                if [row[1:] for row in here] != [row[1:] for row in rows]:
+                    raise InputError(f"{source.path}: has a point that another shard has with other numbers")
+            return
+        point = source.query("SELECT * FROM points WHERE id = ?", old)[0]
+        with explained(self.path), _transaction(self.connection) as db:
+            db.execute(f"INSERT INTO points VALUES ({', '.join('?' * len(point))})", (new, *point[1:]))
+            for name, rows in tables.items():
+                if rows:
+                    marks = ", ".join("?" * len(rows[0]))
+                    db.executemany(f"INSERT INTO {name} VALUES ({marks})", [(new, *row[1:]) for row in rows])
+            db.executemany(
+                "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [(new, self._enter(row[:9]), *row[9:]) for row in samples],
+            )
+
+    def copy_failure(self, group: int, *values: Any) -> None:
+        """Take over a failure of another file (chunk, kind, error, trace) for a group."""
+        with explained(self.path), _transaction(self.connection) as db:
+            db.execute("INSERT OR IGNORE INTO failures VALUES (?, ?, ?, ?, ?)", (group, *values))
+
     def _query_id(self, task: str, record: Record) -> int:
         """Id of a query; it is entered when it is new."""
         query = record.query
         key = (task, query.sample, record.index)
+        if key in self._queries:
+            return self._queries[key]
+        truths = " | ".join(query.truth), json.dumps(query.truth)
+        return self._enter((*key, query.type, query.text, *truths, record.number, record.cost.pixels))
+
+    def _enter(self, values: tuple[Any, ...]) -> int:
+        """Id of a row of ``queries`` (all but the id)."""
+        key: tuple[str, str, int] = values[:3]
         if key not in self._queries:
             self.connection.execute(
                 "INSERT OR IGNORE INTO queries (task, sample, query, question_type, text, truth, truths, number, "
                 "pixels) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *key,
-                    query.type,
-                    query.text,
-                    " | ".join(query.truth),
-                    json.dumps(query.truth),
-                    record.number,
-                    record.cost.pixels,
-                ),
+                values,
             )
             found = self.connection.execute(
                 "SELECT id FROM queries WHERE task = ? AND sample = ? AND query = ?", key
