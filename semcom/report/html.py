@@ -35,7 +35,8 @@ CONVENTIONS = (
     (
         "interval",
         "95 %, with the image as the unit of sampling: Wilson at the effective sample size for right/wrong "
-        "scores, a bootstrap over images otherwise.",
+        "scores, a BCa bootstrap over images otherwise. Systems are compared in pairs on the same images and fades; "
+        "p-values are corrected for the number of cells (Holm).",
     ),
     (
         "capacity bound",

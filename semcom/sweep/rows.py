@@ -49,6 +49,12 @@ class Column:
     lost: list[bool] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
 
+    @classmethod
+    def together(cls, columns: Sequence[Column]) -> Column:
+        """Several columns as one."""
+        parts = zip(*(vars(column).values() for column in columns), strict=True)
+        return cls(*([value for part in same for value in part] for same in parts))
+
     def only(self, kind: str) -> Column:
         """The answers to questions of one type."""
         keep = [i for i, t in enumerate(self.types) if t == kind]

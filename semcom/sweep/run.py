@@ -19,7 +19,7 @@ from semcom.scenario import Scenario, from_dict
 from semcom.sweep.fingerprint import Fingerprint
 from semcom.sweep.finish import Finisher
 from semcom.sweep.part import Failure, Part
-from semcom.sweep.plan import Group, Job
+from semcom.sweep.plan import Group, Job, Point
 from semcom.sweep.pool import Pool, RunError, pool
 from semcom.sweep.progress import Bar, Progress, Step
 from semcom.sweep.results import Results
@@ -30,6 +30,9 @@ __all__ = ["RunError", "run"]
 
 RESOLVED = "scenario.yaml"
 LOG = "run.log"
+FEWEST = (
+    3  # chunks before a point may stop: looking earlier makes intervals near 0 and 1 cover more than they say
+)
 log = logging.getLogger("semcom.sweep")
 
 
@@ -125,6 +128,7 @@ class _Run:
         self._encoded = self._reused = 0
         self._worked = bool(finished or self._have)
         self._queue: list[Job] = []
+        self._due = dict.fromkeys((g.index for g in groups), 0)  # jobs in the queue or under way
 
     def __call__(self) -> None:
         """Work off what is missing."""
@@ -147,12 +151,7 @@ class _Run:
         chunks, waiting = self._engine.chunks, self._open[group.index]
         for point in list(waiting):
             have = len(self._have.get(point.id, ()))
-            narrow = (
-                self._precision is not None
-                and have > 0
-                and self._finish.width(group, point) <= self._precision
-            )
-            if have == chunks or narrow:
+            if have == chunks or (have >= FEWEST and self._narrow(group, point)):
                 self._finish(group, point)
                 self._have.pop(point.id, None)
                 waiting.remove(point)
@@ -160,12 +159,19 @@ class _Run:
         if not waiting:
             log.info("finished: %s", group.title)
             return
-        # Without a precision all points of a group are computed together, also where some are finished already:
-        # what is worked on together must not depend on what was interrupted.
-        points = tuple(p.id for p in (waiting if self._precision is not None else group.points))
         missing = [c for c in range(chunks) if any(c not in self._have.get(p.id, ()) for p in waiting)]
-        for chunk in missing[:1] if self._precision is not None else missing:
+        # All points of a group are computed together, also where some are finished already: what is worked on
+        # together must not depend on what was interrupted. With a precision, the points that are not narrow are.
+        points = tuple(p.id for p in group.points)
+        if self._precision is not None:
+            points = tuple(p.id for p in waiting)
+            missing = [c for c in missing if c < FEWEST] or missing[:1]
+        for chunk in missing:
             heapq.heappush(self._queue, Job(self._places[group.index], chunk, group.index, points))
+        self._due[group.index] = len(missing)
+
+    def _narrow(self, group: Group, point: Point) -> bool:
+        return self._precision is not None and self._finish.width(group, point) <= self._precision
 
     def _note_part(self, group: Group, part: Part) -> None:
         self._store.add(part)
@@ -177,8 +183,8 @@ class _Run:
             self._units += part.job.chunk not in have
             have.add(part.job.chunk)
         log.info("%s, chunk %d: %.2f s", group.title, part.job.chunk, part.seconds)
-        enough = all(len(self._have[p.id]) == self._engine.chunks for p in self._open[group.index])
-        if enough or self._precision is not None:
+        self._due[group.index] -= 1
+        if not self._due[group.index]:
             self._advance(group)
 
     def _note_failure(self, group: Group, failure: Failure) -> None:
