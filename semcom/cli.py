@@ -58,6 +58,11 @@ def _run(options: argparse.Namespace) -> int:
 
     scenario = Scenario.load(options.scenario, options.set or ())
     out = Path(options.out or Path("runs") / scenario.name)
+    if options.dry_run:
+        from semcom.sweep.estimate import estimate
+
+        print("\n".join(estimate(scenario, options.device).lines(options.workers)))
+        return 0
     try:
         results = run(
             scenario,
@@ -277,6 +282,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--workers", type=_count, default=1, help="processes; numbers do not depend on it (default: 1)"
+    )
+    run.add_argument(
+        "--dry-run", action="store_true", help="print points, encodes, time and disk; run nothing"
     )
     run.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler, whose workers compute instead")
     run.add_argument("--retry-failed", action="store_true", help="try again what failed in an earlier run")

@@ -169,7 +169,7 @@ def _maybe(check: Callable[[Any, str], float]) -> Callable[[Any, str], float | N
 
 
 def _assign(raw: Any, key: str, value: Any) -> None:
-    """Set a dotted key; list items are named by their index (``systems.0.bits``)."""
+    """Set a dotted key; things in a list are named by place, label or name (``systems.0.bits``, ``systems.jpeg``)."""
     *parents, last = key.split(".")
     place = raw
     for part in parents:
@@ -177,13 +177,25 @@ def _assign(raw: Any, key: str, value: Any) -> None:
             if isinstance(place, dict):
                 place = place.setdefault(part, {})
             else:
-                place = place[int(part)]
+                place = place[_index(place, part)]
         except (ValueError, IndexError, TypeError):
             raise InputError(f"--set {key}: there is no {part!r} here to change") from None
     try:
-        place[last if isinstance(place, dict) else int(last)] = value
+        place[last if isinstance(place, dict) else _index(place, last)] = value
     except (ValueError, IndexError, TypeError):
         raise InputError(f"--set {key}: there is no {last!r} here to change") from None
+
+
+def _index(items: Any, part: str) -> int:
+    """Where in a list the thing of that place, label or name is; a bare name in the list becomes a mapping."""
+    if part.lstrip("-").isdigit() or not isinstance(items, list):
+        return int(part)
+    labels = [i.get("label", i.get("name")) if isinstance(i, dict) else i for i in items]
+    names = [i.get("name") if isinstance(i, dict) else i for i in items]
+    place = labels.index(part) if part in labels else names.index(part)
+    if isinstance(items[place], str):
+        items[place] = {"name": part}
+    return place
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

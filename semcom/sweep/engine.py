@@ -24,7 +24,7 @@ from semcom.sweep.part import Answers, Part
 from semcom.sweep.plan import CHUNK, Group, Job, plan, realisation
 from semcom.sweep.rows import Cost, Record
 from semcom.systems.base import image_key
-from semcom.types import Budget, Image, Message, Query, Reception, Recovered, System
+from semcom.types import Budget, Dataset, Image, Message, Query, Reception, Recovered, System
 
 SYMBOLS_AT_ONCE = 2**24  # bounds what is in the air together, in channel uses
 
@@ -41,7 +41,7 @@ class Engine:
         from semcom import data, systems, tasks
 
         self.scenario = scenario
-        self.dataset = data.load(scenario.data.name, **scenario.data.options)
+        self.dataset: Dataset = data.load(scenario.data.name, **scenario.data.options)
         if not len(self.dataset):
             raise InputError(f"data: {scenario.data.name!r} with {scenario.data.options} has no samples")
         models = systems.Models(scenario.dual, scenario.generative, decide=self._decide, device=device)
@@ -68,6 +68,11 @@ class Engine:
             queries = {name: [task.queries(s) for s in samples] for name, task in self.tasks.items()}
             self._chunk = Chunk(index, samples, queries)
         return self._chunk
+
+    def forget(self) -> None:
+        """Drop what is remembered of earlier answers (not the models)."""
+        self._blind.clear()
+        self._clean = (("", 0), {})
 
     def run(self, job: Job) -> Part:
         """One chunk of images at the points of a job."""

@@ -109,6 +109,8 @@ def pool(workers: int = 1, scheduler: str | None = None) -> Iterator[Pool]:
     :param workers: local processes; 1 is this process, without Dask.
     :param scheduler: address of a Dask scheduler to use instead, such as ``tcp://10.0.0.7:8786``.
     """
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise InputError(f"workers: expected a number of processes from 1 on, got {workers!r}")
     if scheduler is not None:
         from distributed import Client
 

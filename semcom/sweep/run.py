@@ -68,12 +68,8 @@ def run(
         other weights, other code: the message says what changed), or one that cannot be written.
     """
     scenario = Scenario.load(scenario)
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise InputError(f"workers: expected a number of processes from 1 on, got {workers!r}")
-    if timeout is not None and not 0 < timeout < math.inf:
-        raise InputError(f"timeout: expected a number of seconds above 0, got {timeout!r}")
     folder = Path(out) if out is not None else Path("runs") / scenario.name
-    with _shown(progress) as report, pool(workers, scheduler) as crew:
+    with shown(progress) as report, pool(workers, scheduler) as crew:
         return run_in(crew, scenario, folder, report, retry_failed, timeout, cache, device)
 
 
@@ -88,6 +84,8 @@ def run_in(
     device: str = "cpu",
 ) -> Results:
     """:func:`run` in a pool that is there already."""
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise InputError(f"timeout: expected a number of seconds above 0, got {timeout!r}")
     fingerprint = Fingerprint.of(scenario)  # finds weights that are missing before a file is made
     setup = Setup(scenario.to_yaml(), scenario.name, fingerprint, _device(device), cache, timeout)
     _refuse_other(folder, scenario, setup)
@@ -210,7 +208,8 @@ class _Run:
 
 
 @contextmanager
-def _shown(progress: Progress | bool) -> Iterator[Progress]:
+def shown(progress: Progress | bool) -> Iterator[Progress]:
+    """What steps are told to: a bar for True, nothing for False, else the function itself."""
     if progress is True:
         with Bar() as bar:
             yield bar
