@@ -132,6 +132,7 @@ def pool(workers: int = 1, scheduler: str | None = None) -> Iterator[Pool]:
         quiet = {
             "distributed.worker.multiprocessing-method": "spawn",
             "distributed.logging.distributed": "error",
+            "distributed.scheduler.worker-saturation": 1.0,  # a job that kills its worker drags no other along
         }
         with (
             dask.config.set(quiet),

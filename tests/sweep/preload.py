@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semcom.sweep import work
-from tests.sweep import fakes  # noqa: F401
+from tests.sweep import fakes
 
 if seconds := os.environ.get("SLOW"):
     engine = work.engine
@@ -20,3 +20,7 @@ if seconds := os.environ.get("SLOW"):
         return engine(setup)
 
     work.engine = slow
+
+if dies := os.environ.get("DIES"):
+    system = {"fake-packets": fakes.Packets}[dies]
+    system.receive = lambda *arguments: os._exit(1)  # type: ignore[method-assign]

@@ -44,13 +44,14 @@ class Dask:
     def address(self) -> str:
         return str(json.loads(self.file.read_text())["address"])
 
-    def worker(self, slow: float = 0.0) -> subprocess.Popen[bytes]:
-        """One more worker that takes ``slow`` seconds longer for each job."""
+    def worker(self, slow: float = 0.0, dies: str = "") -> subprocess.Popen[bytes]:
+        """One more worker that takes ``slow`` seconds longer for each job, and dies of the system ``dies``."""
         return self._start(
             *(sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(self.file)),
             *("--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"),
             *("--preload", "tests.sweep.preload", "--local-directory", str(self.folder)),
             SLOW=str(slow),
+            DIES=dies,
         )
 
     def jobs(self, worker: subprocess.Popen[bytes]) -> int:
@@ -119,6 +120,22 @@ def test_a_worker_that_is_killed_changes_nothing(dask: Dask, alone: str, tmp_pat
     assert killed and workers[0].wait(10) == -signal.SIGKILL
     assert export(results) == alone
     assert sum(map(dask.jobs, workers)) > 2 + 4 * 3  # at least one was begun twice
+
+
+def test_a_system_that_kills_every_worker_is_a_failure(dask: Dask, tmp_path: Path) -> None:
+    """Each of its jobs is tried on four workers (Dask's default) before it is given up; the others are done."""
+    scenario = fakes.scenario(
+        systems=["fake-packets", "fake-text"], sweep={"snr_db": [12], "channel_uses": [400]}
+    )
+    for _ in range(5):
+        dask.worker(0.2, dies="fake-packets")
+    dask.wait(lambda: len(list(dask.folder.glob("dask-scratch-space/worker-*"))) >= 5)
+    results = semcom.run(scenario, tmp_path / "run", scheduler=dask.address)
+    failures = results.failures()
+    assert list(failures["system"]) == ["fake-packets"] and list(failures["kind"]) == ["worker died"]
+    assert results.progress() == (3, 4)
+    mended = semcom.run(scenario, tmp_path / "run", retry_failed=True)
+    assert export(mended) == export(semcom.run(scenario, tmp_path / "alone"))
 
 
 def test_scheduler_that_goes_away(dask: Dask, alone: str, tmp_path: Path) -> None:
