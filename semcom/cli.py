@@ -122,6 +122,22 @@ def _report(options: argparse.Namespace) -> None:
     _show(results, Path(options.out or options.folder))
 
 
+def _cost(options: argparse.Namespace) -> None:
+    """Measure what the systems of a run cost, and keep it for its report."""
+    from semcom.report.costs import HEAD, cost_lines, cost_rows
+    from semcom.sweep.cost import measure
+
+    costs = measure(
+        options.folder, options.images, options.transmitter, options.receiver, None, options.device
+    )
+    rows = [list(HEAD), *cost_rows(costs)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
+    for row in rows:
+        print("  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip())
+    print("\n".join(cost_lines(costs)))
+    print(costs.save(options.folder))
+
+
 def _export(options: argparse.Namespace) -> None:
     """Write the results in the formats that are asked for."""
     from semcom.sweep.export import FORMATS
@@ -308,6 +324,16 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("folder", type=Path, help="folder of the results")
     report.add_argument("--out", type=Path, help="where to write (default: the same folder)")
     report.set_defaults(command=_report)
+
+    cost = commands.add_parser(
+        "cost", help="measure what each system of a run costs; its report then shows it"
+    )
+    cost.add_argument("folder", type=Path, help="folder of the results")
+    cost.add_argument("--images", type=_count, default=20, help="images that are measured (default: 20)")
+    cost.add_argument("--transmitter", default="jetson-agx-orin", help="device profile, for the energy")
+    cost.add_argument("--receiver", default="t4", help="device profile, for the energy")
+    cost.add_argument("--device", default="cpu", help="what it is measured on: cpu or cuda (default: cpu)")
+    cost.set_defaults(command=_cost)
 
     export = commands.add_parser("export", help="results as CSV, Parquet or NetCDF files")
     export.add_argument("folder", type=Path, help="folder of the results")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from semcom.report.view import View
+    from semcom.sweep.cost import Costs
     from semcom.sweep.results import Results
 
 __all__ = ["terminal_table", "write"]
@@ -60,6 +61,7 @@ def write(
     """
     from semcom.report.html import About, page
     from semcom.report.view import View
+    from semcom.sweep.cost import Costs
 
     for name in formats:
         if name not in FORMATS:
@@ -78,7 +80,8 @@ def write(
         results.failures().to_dict("records"),
     )
     notes: list[str] = []
-    drawn = draw(view) + _panels(results, view, examples, notes)
+    costs = Costs.load(results.folder)
+    drawn = draw(view) + _fronts(view, costs) + _panels(results, view, examples, notes)
     folder, paths, shown = Path(out) / "figures", [], []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +93,7 @@ def write(
                 path.write_bytes(one.png if suffix == "png" else _bytes(figure, suffix))
                 paths.append(path)
         report = Path(out) / "report.html"
-        report.write_text(page(view, about, shown, notes), "utf-8")
+        report.write_text(page(view, about, shown, notes, costs), "utf-8")
     except OSError as error:
         raise InputError(f"the report cannot be written to {str(out)!r}: {error.strerror}") from error
     return [*paths, report]
@@ -123,6 +126,25 @@ def draw(view: View) -> list[Drawn]:
             title = f"{task}: what each system can answer"
             figures.append((f"types-{task}", title, sentences.type_caption(view, task, *point), types))
     return figures
+
+
+def _fronts(view: View, costs: Costs | None) -> list[Drawn]:
+    """The Pareto front of each task on the first channel, where costs were measured (``semcom cost``)."""
+    from semcom.report.costs import front, pareto_figure, pareto_lines
+
+    if costs is None:
+        return []
+    tasks, air = [task for task in view.tasks if view.systems(task, informed=False)], view.airs[0]
+    return [
+        (
+            f"pareto-{task}",
+            f"{task}: score, channel uses and energy",
+            pareto_lines(view, costs, task, air),
+            pareto_figure(view, costs, task, air),
+        )
+        for task in tasks
+        if len(front(view, costs, task, air))
+    ]
 
 
 def _panels(results: Results, view: View, count: int, notes: list[str]) -> list[Drawn]:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from semcom.report import sentences
+from semcom.report.costs import HEAD, cost_lines, cost_rows
 from semcom.report.curves import signed
 from semcom.report.table import score_table
 from semcom.report.view import View, spread
+from semcom.sweep.cost import Costs
 
 CONVENTIONS = (
     (
@@ -80,8 +82,14 @@ class About:
     failures: Sequence[Mapping[Hashable, Any]] = ()  # as Results.failures()
 
 
-def page(view: View, about: About, figures: Sequence[Shown], notes: Sequence[str] = ()) -> str:
-    """The report as HTML. Everything that comes from data is escaped."""
+def page(
+    view: View,
+    about: About,
+    figures: Sequence[Shown],
+    notes: Sequence[str] = (),
+    measured: Costs | None = None,
+) -> str:
+    """The report as HTML. Everything that comes from data is escaped. ``measured``: what ``semcom cost`` found."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -109,6 +117,9 @@ def page(view: View, about: About, figures: Sequence[Shown], notes: Sequence[str
         notes=notes,
         tables=tables,
         costs=costs(view),
+        measured=None
+        if measured is None
+        else {"head": HEAD, "rows": cost_rows(measured), "lines": cost_lines(measured)},
         outages=sentences.outages(view),
         conventions=CONVENTIONS,
         software="Report drawn with "
