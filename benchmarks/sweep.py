@@ -128,14 +128,17 @@ if __name__ == "__main__":
         start = time.perf_counter()
         semcom.run(scenario, folder, workers, cache=False)
         seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": round(seconds, 1), "peak_mib": round(peak)}))
+    own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    cpu, workers_cpu = (round(used.ru_utime + used.ru_stime, 1) for used in (own, others))
+    peak = round(own.ru_maxrss / 1024)
+    print(json.dumps({"seconds": round(seconds, 1), "cpu_s": cpu, "workers_cpu_s": workers_cpu, "peak_mib": peak}))
 """
 
 
 def child(which: Scenario, workers: int) -> dict[str, float]:
-    """A run in a process of its own: seconds (models are loaded and, with workers, processes started) and the peak
-    resident memory of the parent, which with one worker is the one that computes."""
+    """A run in a process of its own: seconds (models are loaded and, with workers, processes started), processor
+    seconds of the parent and of its workers, and the peak resident memory of the parent, which alone is the one that
+    computes."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "child.py"
         script.write_text(CHILD)
@@ -146,8 +149,8 @@ def child(which: Scenario, workers: int) -> dict[str, float]:
 
 
 def scaling(most: int) -> dict[str, Any]:
-    """Two workers against one on 1,000 samples; memory of one process from 100 samples to ``most``."""
-    base = scenario(1000, 4)
+    """Two workers against one on 3,000 samples; memory of one process from 100 samples to ``most``."""
+    base = scenario(3000, 4)
     workers = {number: child(base, number) for number in (1, 2)}
     print("workers", workers, flush=True)
     memory = {}
@@ -157,7 +160,7 @@ def scaling(most: int) -> dict[str, Any]:
         print("samples", samples, memory[samples], flush=True)
     return {
         "load average at the start": os.getloadavg()[0],
-        "1,000 samples, workers": workers,
+        "3,000 samples, workers": workers,
         "two workers against one": round(workers[1]["seconds"] / workers[2]["seconds"], 2),
         "samples, one process": memory,
     }

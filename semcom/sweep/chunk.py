@@ -19,6 +19,11 @@ class Chunk:
     samples: Sequence[Sample]
     queries: dict[str, list[list[Query]]]
 
+    @property
+    def bytes(self) -> int:
+        """Of all images."""
+        return sum(sample.image.nbytes for sample in self.samples)
+
     def size(self, sample: int) -> tuple[int, int]:
         """(height, width) of the original image."""
         height, width = self.samples[sample].image.shape[:2]

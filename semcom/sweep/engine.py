@@ -27,6 +27,7 @@ from semcom.systems.base import image_key
 from semcom.types import Budget, Dataset, Image, Message, Query, Reception, Recovered, System
 
 SYMBOLS_AT_ONCE = 2**24  # bounds what is in the air together, in channel uses
+KEPT = 2**25  # bytes of images that are not read again for the next system
 
 
 class Engine:
@@ -51,7 +52,7 @@ class Engine:
         self.groups = plan(scenario)
         self._cache = None if key is None else Cache(folder())
         self._key = f"{key} {device}"
-        self._chunk: Chunk | None = None
+        self._chunks: OrderedDict[int, Chunk] = OrderedDict()
         self._blind: OrderedDict[tuple[str, int], list[list[str]]] = OrderedDict()
         self._clean: tuple[tuple[str, int], dict[str, dict[int, Outcome]]] = (("", 0), {})
 
@@ -61,13 +62,16 @@ class Engine:
         return -(-len(self.dataset) // CHUNK)
 
     def chunk(self, index: int) -> Chunk:
-        """Read one chunk (the latest is kept)."""
-        if self._chunk is None or self._chunk.index != index:
+        """Read one chunk; the latest are kept, as far as their images fit into :data:`KEPT` bytes."""
+        if index not in self._chunks:
             stop = min(len(self.dataset), (index + 1) * CHUNK)
             samples = [self.dataset[i] for i in range(index * CHUNK, stop)]
             queries = {name: [task.queries(s) for s in samples] for name, task in self.tasks.items()}
-            self._chunk = Chunk(index, samples, queries)
-        return self._chunk
+            self._chunks[index] = Chunk(index, samples, queries)
+            while len(self._chunks) > 1 and sum(c.bytes for c in self._chunks.values()) > KEPT:
+                self._chunks.popitem(last=False)
+        self._chunks.move_to_end(index)
+        return self._chunks[index]
 
     def forget(self) -> None:
         """Drop what is remembered of earlier answers (not the models)."""

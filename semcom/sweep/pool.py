@@ -133,6 +133,8 @@ def pool(workers: int = 1, scheduler: str | None = None) -> Iterator[Pool]:
             "distributed.worker.multiprocessing-method": "spawn",
             "distributed.logging.distributed": "error",
             "distributed.scheduler.worker-saturation": 1.0,  # a job that kills its worker drags no other along
+            # without Dask's MALLOC_TRIM_THRESHOLD_, which gives every tensor back at once: jobs took twice as long
+            "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1},
         }
         with (
             dask.config.set(quiet),
