@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,18 @@ def test_fewer_points_are_the_same_points(scenario: semcom.Scenario, alone: Resu
     radio = few[few.index.get_level_values("snr_db").notna()]
     assert len(radio) > 20
     assert radio.equals(whole.loc[radio.index])
+
+
+ALONE = """
+import sys
+import semcom
+from tests.sweep import fakes
+semcom.run(fakes.scenario(), sys.argv[1])
+print(sorted({name.split(".")[0] for name in sys.modules} & {"dask", "distributed", "tornado"}))
+"""
+
+
+def test_one_worker_does_without_dask(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ALONE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
