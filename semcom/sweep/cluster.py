@@ -93,7 +93,7 @@ class ClusterSpec:
                 job_script_prologue=[*ENVIRONMENT, *self.prologue],
                 log_directory=self.logs,
                 job_name="semcom",
-                dashboard_address=None,
+                scheduler_options={"dashboard": False, "dashboard_address": ":0"},
                 death_timeout=300,
             )
         except (RuntimeError, ValueError, OSError) as error:

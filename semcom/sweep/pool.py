@@ -143,7 +143,8 @@ def pool(workers: int = 1, scheduler: str | None = None) -> Iterator[Pool]:
                 threads_per_worker=1,
                 processes=True,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # a port of its own for status; no dashboard
+                scheduler_kwargs={"dashboard": False},
                 memory_limit=0,
                 silence_logs=50,
             ) as local,
