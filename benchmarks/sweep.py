@@ -1,8 +1,10 @@
-"""The sweep engine against the naive loop on the same work, and the price of more SNR points.
+"""The sweep engine against the naive loop on the same work, and the price of more SNR points, workers and samples.
 
     python benchmarks/sweep.py [--samples 40] [--snrs 16] [--out benchmarks/results/sweep.json]
+    python benchmarks/sweep.py --scaling [--most 10000] [--out benchmarks/results/scaling.json]
 
-Both run in this process with one torch thread, one after the other, models loaded and every code built beforehand.
+The first: both run in this process with one torch thread, one after the other, models loaded and every code built
+beforehand, without the cache on disk.
 It stops with an error unless the two agree: no paired 95 % interval of their difference may exclude 0, and
 the share of equal answers is printed (both meet the same noise; only decoders and batches differ).
 """
@@ -14,6 +16,7 @@ import datetime
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -56,7 +59,7 @@ def timed(work: Any) -> tuple[float, float, Any]:
 def engine(which: Scenario) -> Any:
     """A run into a folder that is thrown away: the single answers."""
     with tempfile.TemporaryDirectory() as folder:
-        return semcom.run(which, folder).samples()
+        return semcom.run(which, folder, cache=False).samples()
 
 
 def agreement(frame: Any, answers: dict[naive.Answer, tuple[str, float]]) -> dict[str, Any]:
@@ -115,13 +118,72 @@ def measure(samples: int, snrs: int, vlm: Any = "embedded") -> dict[str, Any]:
     }
 
 
+CHILD = """
+import json, resource, sys, tempfile, time
+import semcom
+from semcom.scenario import Scenario
+scenario, workers = Scenario.load(json.loads(sys.argv[1])), int(sys.argv[2])
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        semcom.run(scenario, folder, workers, cache=False)
+        seconds = time.perf_counter() - start
+    own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    cpu, workers_cpu = (round(used.ru_utime + used.ru_stime, 1) for used in (own, others))
+    peak = round(own.ru_maxrss / 1024)
+    print(json.dumps({"seconds": round(seconds, 1), "cpu_s": cpu, "workers_cpu_s": workers_cpu, "peak_mib": peak}))
+"""
+
+
+def child(which: Scenario, workers: int) -> dict[str, float]:
+    """A run in a process of its own: seconds (models are loaded and, with workers, processes started), processor
+    seconds of the parent and of its workers, and the peak resident memory of the parent, which alone is the one that
+    computes."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "child.py"
+        script.write_text(CHILD)
+        command = [sys.executable, str(script), json.dumps(which.to_dict()), str(workers)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def scaling(most: int) -> dict[str, Any]:
+    """Two workers against one on 3,000 samples; memory of one process from 100 samples to ``most``."""
+    base = scenario(3000, 4)
+    workers = {number: child(base, number) for number in (1, 2)}
+    print("workers", workers, flush=True)
+    memory = {}
+    few = base.replace({"systems": ["jpeg", "caption-text"], "tasks": ["classification"]})
+    for samples in [n for n in (100, 1000, 10_000) if n <= most]:
+        memory[samples] = child(few.replace({"data.samples": samples, "sweep.snr_db": [0, 20]}), 1)
+        print("samples", samples, memory[samples], flush=True)
+    return {
+        "load average at the start": os.getloadavg()[0],
+        "3,000 samples, workers": workers,
+        "two workers against one": round(workers[1]["seconds"] / workers[2]["seconds"], 2),
+        "samples, one process": memory,
+    }
+
+
 def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=40)
     parser.add_argument("--snrs", type=int, default=16)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/sweep.json"))
+    parser.add_argument("--scaling", action="store_true", help="workers and memory instead")
+    parser.add_argument("--most", type=int, default=10_000, help="samples of the largest run of --scaling")
     options = parser.parse_args()
+    if options.scaling:
+        about = {
+            "date": datetime.date.today().isoformat(),
+            "command": f"python benchmarks/sweep.py --scaling --most {options.most}",
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, one thread each",
+        }
+        options.out = options.out.with_name("scaling.json")
+        options.out.write_text(json.dumps({**about, **scaling(options.most)}, indent=1) + "\n")
+        return 0
     found = {
         "date": datetime.date.today().isoformat(),
         "command": f"python benchmarks/sweep.py --samples {options.samples} --snrs {options.snrs}",

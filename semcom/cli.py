@@ -10,6 +10,7 @@ import os
 import shutil
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,14 +58,57 @@ def _run(options: argparse.Namespace) -> int:
 
     scenario = Scenario.load(options.scenario, options.set or ())
     out = Path(options.out or Path("runs") / scenario.name)
+    if options.dry_run:
+        from semcom.sweep.estimate import estimate
+
+        print("\n".join(estimate(scenario, options.device).lines(options.workers)))
+        return 0
     try:
-        results = run(scenario, out, options.workers, progress=not options.quiet)
+        results = run(
+            scenario,
+            out,
+            options.workers,
+            progress=not options.quiet,
+            scheduler=options.scheduler,
+            retry_failed=options.retry_failed,
+            timeout=options.timeout,
+            cache=not options.no_cache,
+            device=options.device,
+        )
     except RunError as error:
         return _fail(str(error), FAILED)
-    if not options.no_report:
-        _show(results, out)
+    failures = results.failures()
+    try:
+        if not options.no_report:
+            _show(results, out)
+    except InputError:
+        if failures.empty:
+            raise  # otherwise there may be nothing to show, and the failures say why
     print(out)
-    return 0
+    if failures.empty:
+        return 0
+    first = failures.iloc[0]
+    return _fail(
+        f"{failures['points'].sum()} points failed, the first: {first['system']}: {first['error']}; "
+        f"tracebacks: {out / 'run.log'}; to try again: --retry-failed",
+        FAILED,
+    )
+
+
+def _sweep_cluster(options: argparse.Namespace) -> None:
+    """Print the job script, or start a scheduler with its jobs and keep it until Ctrl-C."""
+    from semcom.sweep.cluster import ClusterSpec
+
+    spec = ClusterSpec.load(options.file)
+    if options.write:
+        print(spec.script())
+        return
+    with spec.open() as cluster:
+        cluster.scale(spec.workers)
+        print(f"{spec.workers} workers asked for; this runs until Ctrl-C. In another terminal:")
+        print(f"  semcom run SCENARIO --scheduler {cluster.scheduler_address}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -76,6 +120,43 @@ def _report(options: argparse.Namespace) -> None:
     if done < planned:
         print(f"{options.folder}: {done} of {planned} points are finished", file=sys.stderr)
     _show(results, Path(options.out or options.folder))
+
+
+def _cost(options: argparse.Namespace) -> None:
+    """Measure what the systems of a run cost, and keep it for its report."""
+    from semcom.report.costs import HEAD, cost_lines, cost_rows
+    from semcom.sweep.cost import measure
+
+    costs = measure(
+        options.folder, options.images, options.transmitter, options.receiver, None, options.device
+    )
+    rows = [list(HEAD), *cost_rows(costs)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
+    for row in rows:
+        print("  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip())
+    print("\n".join(cost_lines(costs)))
+    print(costs.save(options.folder))
+
+
+def _export(options: argparse.Namespace) -> None:
+    """Write the results in the formats that are asked for."""
+    from semcom.sweep.export import FORMATS
+
+    asked = [name for name in FORMATS if getattr(options, name)]
+    if not asked:
+        raise InputError(f"export: give at least one of {', '.join(f'--{name}' for name in FORMATS)}")
+    for name in asked:
+        for path in FORMATS[name](options.folder, options.out):
+            print(path)
+
+
+def _merge(options: argparse.Namespace) -> None:
+    """Join shards."""
+    from semcom.sweep.merge import merge
+
+    results = merge(options.folders, options.out)
+    done, planned = results.progress()
+    print(f"{options.out}: {done} of {planned} points")
 
 
 def _show(results: Results, out: Path) -> None:
@@ -218,14 +299,54 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--workers", type=_count, default=1, help="processes; numbers do not depend on it (default: 1)"
     )
+    run.add_argument(
+        "--dry-run", action="store_true", help="print points, encodes, time and disk; run nothing"
+    )
+    run.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler, whose workers compute instead")
+    run.add_argument("--retry-failed", action="store_true", help="try again what failed in an earlier run")
+    run.add_argument(
+        "--timeout", type=_duration, metavar="SECONDS", help="limit for one chunk of images (default: none)"
+    )
+    run.add_argument(
+        "--no-cache", action="store_true", help="encode everything anew ($SEMCOM_CACHE is not looked at)"
+    )
+    run.add_argument("--device", default="cpu", help="cpu, cuda, or auto (default: cpu, the reference)")
     run.add_argument("--no-report", action="store_true", help="compute only")
     run.add_argument("--quiet", action="store_true", help="no progress")
     run.set_defaults(command=_run)
+
+    cluster = commands.add_parser("sweep-cluster", help="a Dask scheduler with workers on Slurm or PBS")
+    cluster.add_argument("file", type=Path, help="YAML: system, workers, cores, memory, walltime, ...")
+    cluster.add_argument("--write", action="store_true", help="print the job script and start nothing")
+    cluster.set_defaults(command=_sweep_cluster)
 
     report = commands.add_parser("report", help="table, figures and HTML report of a finished or running run")
     report.add_argument("folder", type=Path, help="folder of the results")
     report.add_argument("--out", type=Path, help="where to write (default: the same folder)")
     report.set_defaults(command=_report)
+
+    cost = commands.add_parser(
+        "cost", help="measure what each system of a run costs; its report then shows it"
+    )
+    cost.add_argument("folder", type=Path, help="folder of the results")
+    cost.add_argument("--images", type=_count, default=20, help="images that are measured (default: 20)")
+    cost.add_argument("--transmitter", default="jetson-agx-orin", help="device profile, for the energy")
+    cost.add_argument("--receiver", default="t4", help="device profile, for the energy")
+    cost.add_argument("--device", default="cpu", help="what it is measured on: cpu or cuda (default: cpu)")
+    cost.set_defaults(command=_cost)
+
+    export = commands.add_parser("export", help="results as CSV, Parquet or NetCDF files")
+    export.add_argument("folder", type=Path, help="folder of the results")
+    export.add_argument("--csv", action="store_true", help="points.csv, samples.csv, ...: canonical")
+    export.add_argument("--parquet", action="store_true", help="the same tables as Parquet files")
+    export.add_argument("--netcdf", action="store_true", help="results.nc: the labelled cube")
+    export.add_argument("--out", type=Path, help="where to write (default: the same folder)")
+    export.set_defaults(command=_export)
+
+    merge = commands.add_parser("merge", help="join shards of one sweep: other systems, links, SNRs, budgets")
+    merge.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="folders of results")
+    merge.add_argument("--out", type=Path, required=True, help="folder of the joined results")
+    merge.set_defaults(command=_merge)
 
     listing = commands.add_parser(
         "list", help="what there is: systems, channels, scenarios, data sets, VLMs, tasks"

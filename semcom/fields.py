@@ -43,10 +43,10 @@ class Fields:
         rest, self._left = self._left, {}
         return rest
 
-    def done(self) -> None:
-        """Refuse what was not taken."""
+    def done(self, whole: str = "the scenario") -> None:
+        """Refuse what was not taken. ``whole`` names what the outermost mapping is."""
         for key in self._left:
-            place = f"key of {self._where}:" if self._where else "key of the scenario:"
+            place = f"key of {self._where or whole}:"
             raise unknown(place, key, self._known)
 
 

@@ -7,7 +7,7 @@ Loading checks everything that can be checked without reading data or weights; e
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -35,6 +35,9 @@ class Scenario:
     channel_uses: tuple[int, ...]
     draws: int = 1
     seed: int = 1
+    precision: float | None = (
+        None  # half a 95 % interval that is narrow enough; None: all samples at every point
+    )
     name: str = field(default="scenario", compare=False)
 
     @classmethod
@@ -77,6 +80,7 @@ class Scenario:
                 "snr_db": list(self.snr_db),
                 "channel_uses": list(self.channel_uses),
                 "draws": self.draws,
+                **({} if self.precision is None else {"precision": self.precision}),
             },
             "seed": self.seed,
         }
@@ -121,13 +125,26 @@ def from_dict(raw: Any, name: str = "scenario") -> Scenario:
     uses = sweep.take("channel_uses", several(integer(1, 10**9, "a budget in channel uses")))
     draws = sweep.take("draws", integer(1, 10**6, "a number of channel draws"), 1)
     seed = fields.take("seed", integer(0, 2**63 - 1, "a seed"), 1)
+    precision = sweep.take("precision", _maybe(number(1e-4, 0.5, "half the width of an interval")), None)
     sweep.done()
     fields.done()
     links = tuple(replace(one, entry=i) for i, entry in enumerate(entries) for one in entry)
     refuse_twice("link", [one.label for one in links], "give each channel and MCS once")
     refuse_twice("tasks", [task.name for task in tasks], "give each task once")
     return Scenario(
-        title, data, dual, generative, labelled(systems), links, tasks, snr_db, uses, draws, seed, name
+        title,
+        data,
+        dual,
+        generative,
+        labelled(systems),
+        links,
+        tasks,
+        snr_db,
+        uses,
+        draws,
+        seed,
+        precision,
+        name,
     )
 
 
@@ -147,8 +164,12 @@ def _read(source: str) -> tuple[str, str]:
     return source, shipped.read_text("utf-8")
 
 
+def _maybe(check: Callable[[Any, str], float]) -> Callable[[Any, str], float | None]:
+    return lambda value, field: None if value is None else check(value, field)
+
+
 def _assign(raw: Any, key: str, value: Any) -> None:
-    """Set a dotted key; list items are named by their index (``systems.0.bits``)."""
+    """Set a dotted key; things in a list are named by place, label or name (``systems.0.bits``, ``systems.jpeg``)."""
     *parents, last = key.split(".")
     place = raw
     for part in parents:
@@ -156,13 +177,25 @@ def _assign(raw: Any, key: str, value: Any) -> None:
             if isinstance(place, dict):
                 place = place.setdefault(part, {})
             else:
-                place = place[int(part)]
+                place = place[_index(place, part)]
         except (ValueError, IndexError, TypeError):
             raise InputError(f"--set {key}: there is no {part!r} here to change") from None
     try:
-        place[last if isinstance(place, dict) else int(last)] = value
+        place[last if isinstance(place, dict) else _index(place, last)] = value
     except (ValueError, IndexError, TypeError):
         raise InputError(f"--set {key}: there is no {last!r} here to change") from None
+
+
+def _index(items: Any, part: str) -> int:
+    """Where in a list the thing of that place, label or name is; a bare name in the list becomes a mapping."""
+    if part.lstrip("-").isdigit() or not isinstance(items, list):
+        return int(part)
+    labels = [i.get("label", i.get("name")) if isinstance(i, dict) else i for i in items]
+    names = [i.get("name") if isinstance(i, dict) else i for i in items]
+    place = labels.index(part) if part in labels else names.index(part)
+    if isinstance(items[place], str):
+        items[place] = {"name": part}
+    return place
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -18,7 +18,7 @@ from channels.errors import InputError
 
 Floats = NDArray[np.float64]
 RESAMPLES = 2000
-PRIOR = 0.25  # weight of the added clusters in clustered_wilson
+PRIOR = 0.1  # weight of the added clusters in clustered_wilson
 
 
 def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
@@ -43,10 +43,10 @@ def clustered_wilson(
 
     The design effect is the cluster-robust variance of the mean (ratio estimator) over that of independent
     trials, at least 1; the quantile is Student's with (clusters - 1) degrees of freedom [Korn and Graubard
-    1998]. Near 0 % and 100 % few clusters tell of the correlation, so a quarter of an all-wrong and of an
+    1998]. Near 0 % and 100 % few clusters tell of the correlation, so a tenth of an all-wrong and of an
     all-right cluster are added to the estimate of the design effect, not to the mean: at 0 % each cluster
-    then counts as about one trial. Coverage by simulation, 50 to 400 clusters of 4 to 8, correlation 0 to
-    0.6, p from 0.02 to 0.98: 94 to 99 %.
+    then counts as about one trial. Coverage by simulation, 200 to 400 clusters of 3 to 8, correlation 0 to
+    0.6, p of 0.02 and 0.5: 93.5 to 97.0 %; 50 or 100 clusters: 94.5 to 98.4 %.
     """
     x, sums, sizes = _by_cluster(scores, clusters)
     count, n, mean = len(sizes), float(sizes.sum()), float(x.mean())
@@ -63,18 +63,27 @@ def clustered_wilson(
 def clustered_interval(
     scores: ArrayLike, clusters: Sequence[Hashable], seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of scores in [0, 1], resampling whole clusters.
+    """BCa bootstrap interval of the mean of scores in [0, 1], resampling whole clusters.   [Efron 1987]
 
-    Where all scores are equal a bootstrap would claim certainty: there it is the Wilson interval with one
-    trial for each cluster, which is wide enough for any score in [0, 1] (a binary one has the largest
+    Near 0 and 1 means are skewed; the bias correction and the acceleration move the quantiles of the bootstrap to
+    where they cover. Coverage by simulation at means of 0.02, 0.5 and 0.98, 200 clusters: 93 to 96 % (91 to 96 % for
+    percentiles alone). Where all scores are equal a bootstrap would claim certainty: there it is the Wilson interval
+    with one trial for each cluster, which is wide enough for any score in [0, 1] (a binary one has the largest
     variance).
     """
     x, sums, sizes = _by_cluster(scores, clusters)
+    mean = float(x.mean())
     if np.ptp(x) == 0:
         return wilson(float(x[0]) * len(sizes), len(sizes), level)
-    means = _resampled_means(sums, sizes, seed)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    means = np.sort(_resampled_means(sums, sizes, seed))
+    below = (np.searchsorted(means, mean, "left") + np.searchsorted(means, mean, "right")) / (2 * means.size)
+    bias = float(scipy.special.ndtri(np.clip(below, 1 / means.size, 1 - 1 / means.size)))
+    influence = sums - mean * sizes
+    spread = float((influence**2).sum()) ** 1.5
+    acceleration = float((influence**3).sum()) / (6 * spread) if spread > 0 else 0.0
+    z = bias + scipy.special.ndtri([(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, scipy.special.ndtr(bias + z / np.maximum(1 - acceleration * z, 1e-3)))
+    return min(float(low), mean), max(float(high), mean)
 
 
 def interval(
@@ -99,13 +108,18 @@ def interval(
 
 
 def paired_difference(
-    a: ArrayLike, b: ArrayLike, clusters: Sequence[Hashable], level: float = 0.95, seed: int = 0
+    a: ArrayLike,
+    b: ArrayLike,
+    clusters: Sequence[Hashable],
+    level: float = 0.95,
+    seed: int = 0,
+    flips: int = 10_000,
 ) -> tuple[float, float, float, float]:
     """``(mean(a - b), low, high, p)`` of two systems' scores on the same queries, in the same order.
 
     Interval: bootstrap over clusters. p: two-sided sign-flip test of the clusters' differences, all 2^C flips
-    up to 12 clusters, else random ones (p is never 0). Where all differences are equal, the interval allows
-    for clusters that differ from it as often as a Wilson interval at none seen allows.
+    up to 12 clusters, else ``flips`` random ones (p is never below 1 / (1 + flips)). Where all differences are
+    equal, the interval allows for clusters that differ from it as often as a Wilson interval at none seen allows.
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.shape != second.shape:
@@ -118,16 +132,35 @@ def paired_difference(
     else:
         means = _resampled_means(sums, sizes, seed)
         low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return mean, float(low), float(high), _sign_flip(sums, seed)
+    return mean, float(low), float(high), _sign_flip(sums, seed, flips)
 
 
-def _sign_flip(sums: Floats, seed: int) -> float:
+def holm(p: ArrayLike) -> Floats:
+    """p-values corrected for their number: the chance of a single false alarm among all stays at the level that they
+    are compared with, whatever their dependence.   [Holm 1979]
+    """
+    values = np.asarray(p, dtype=np.float64)
+    if not bool(((values >= 0) & (values <= 1)).all()):
+        raise InputError("p-values must be numbers from 0 to 1")
+    order = np.argsort(values, kind="stable")
+    steps = np.minimum(1.0, values[order] * np.arange(values.size, 0, -1))
+    corrected = np.empty_like(values)
+    corrected[order] = np.maximum.accumulate(steps) if values.size else steps
+    return corrected
+
+
+def flips_for(comparisons: int) -> int:
+    """How many sign flips so many comparisons need, so that Holm's correction can still find a difference."""
+    return max(10_000, 400 * comparisons)
+
+
+def _sign_flip(sums: Floats, seed: int, trials: int) -> float:
     count = len(sums)
     if count <= 12:
         signs = 1.0 - 2.0 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
         return float((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).mean())
     rng = np.random.default_rng(seed)
-    beyond, trials = 0, 10_000
+    beyond = 0
     step = max(1, 2_000_000 // count)
     for start in range(0, trials, step):
         signs = rng.integers(0, 2, (min(step, trials - start), count), dtype=np.int8) * 2.0 - 1.0

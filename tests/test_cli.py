@@ -202,6 +202,30 @@ def _children(pid: int) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_dead_parent_leaves_no_workers(scenario: Path, tmp_path: Path) -> None:
+    """kill -9 of the run: its workers end by themselves."""
+    many = "sweep.channel_uses=[" + ",".join(str(n) for n in range(200, 260)) + "]"
+    process = subprocess.Popen(
+        [*MODULE, "run", str(scenario), "--out", str(tmp_path), "--workers", "2", "--set", many, "--quiet"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 240
+    done = 0
+    while done < 4 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.5)
+        if (tmp_path / "scenario.yaml").exists():
+            done = Results.open(tmp_path).progress()[0]
+    children = _children(process.pid)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and any(map(_alive, children)):
+        time.sleep(0.1)
+    assert len(children) >= 2 and not any(map(_alive, children))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_ctrl_c_with_workers(scenario: Path, tmp_path: Path) -> None:
     """Finished points are kept, exit code 130, one message, no process left behind."""
     many = "sweep.channel_uses=[" + ",".join(str(n) for n in range(200, 260)) + "]"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from semcom.report.view import View
+    from semcom.sweep.cost import Costs
     from semcom.sweep.results import Results
 
 __all__ = ["terminal_table", "write"]
@@ -60,6 +61,7 @@ def write(
     """
     from semcom.report.html import About, page
     from semcom.report.view import View
+    from semcom.sweep.cost import Costs
 
     for name in formats:
         if name not in FORMATS:
@@ -75,9 +77,11 @@ def write(
         results.version,
         done,
         planned,
+        results.failures().to_dict("records"),
     )
     notes: list[str] = []
-    drawn = draw(view) + _panels(results, view, examples, notes)
+    costs = Costs.load(results.folder)
+    drawn = draw(view) + _fronts(view, costs) + _panels(results, view, examples, notes)
     folder, paths, shown = Path(out) / "figures", [], []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +93,7 @@ def write(
                 path.write_bytes(one.png if suffix == "png" else _bytes(figure, suffix))
                 paths.append(path)
         report = Path(out) / "report.html"
-        report.write_text(page(view, about, shown, notes), "utf-8")
+        report.write_text(page(view, about, shown, notes, costs), "utf-8")
     except OSError as error:
         raise InputError(f"the report cannot be written to {str(out)!r}: {error.strerror}") from error
     return [*paths, report]
@@ -124,6 +128,25 @@ def draw(view: View) -> list[Drawn]:
     return figures
 
 
+def _fronts(view: View, costs: Costs | None) -> list[Drawn]:
+    """The Pareto front of each task on the first channel, where costs were measured (``semcom cost``)."""
+    from semcom.report.costs import front, pareto_figure, pareto_lines
+
+    if costs is None:
+        return []
+    tasks, air = [task for task in view.tasks if view.systems(task, informed=False)], view.airs[0]
+    return [
+        (
+            f"pareto-{task}",
+            f"{task}: score, channel uses and energy",
+            pareto_lines(view, costs, task, air),
+            pareto_figure(view, costs, task, air),
+        )
+        for task in tasks
+        if len(front(view, costs, task, air))
+    ]
+
+
 def _panels(results: Results, view: View, count: int, notes: list[str]) -> list[Drawn]:
     """The sample panels; where the data or the models are not at hand, a note says so instead."""
     from semcom.report.curves import signed
@@ -136,6 +159,9 @@ def _panels(results: Results, view: View, count: int, notes: list[str]) -> list[
         found = examples(results.scenario, count)
     except InputError as error:
         notes.append(f"The panel “what the receiver got” is missing: {error}")
+        return []
+    except Exception as error:  # a system that failed in the run fails here, too
+        notes.append(f"The panel “what the receiver got” is missing: {type(error).__name__}: {error}")
         return []
     figures: list[Drawn] = []
     for index, example in enumerate(found):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
 from semcom.report import sentences
+from semcom.report.costs import HEAD, cost_lines, cost_rows
 from semcom.report.curves import signed
 from semcom.report.table import score_table
 from semcom.report.view import View, spread
+from semcom.sweep.cost import Costs
 
 CONVENTIONS = (
     (
@@ -35,7 +37,8 @@ CONVENTIONS = (
     (
         "interval",
         "95 %, with the image as the unit of sampling: Wilson at the effective sample size for right/wrong "
-        "scores, a bootstrap over images otherwise.",
+        "scores, a BCa bootstrap over images otherwise. Systems are compared in pairs on the same images and fades; "
+        "p-values are corrected for the number of cells (Holm).",
     ),
     (
         "capacity bound",
@@ -76,10 +79,17 @@ class About:
     version: str
     done: int
     planned: int
+    failures: Sequence[Mapping[Hashable, Any]] = ()  # as Results.failures()
 
 
-def page(view: View, about: About, figures: Sequence[Shown], notes: Sequence[str] = ()) -> str:
-    """The report as HTML. Everything that comes from data is escaped."""
+def page(
+    view: View,
+    about: About,
+    figures: Sequence[Shown],
+    notes: Sequence[str] = (),
+    measured: Costs | None = None,
+) -> str:
+    """The report as HTML. Everything that comes from data is escaped. ``measured``: what ``semcom cost`` found."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -107,6 +117,9 @@ def page(view: View, about: About, figures: Sequence[Shown], notes: Sequence[str
         notes=notes,
         tables=tables,
         costs=costs(view),
+        measured=None
+        if measured is None
+        else {"head": HEAD, "rows": cost_rows(measured), "lines": cost_lines(measured)},
         outages=sentences.outages(view),
         conventions=CONVENTIONS,
         software="Report drawn with "

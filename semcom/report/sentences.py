@@ -149,7 +149,7 @@ def map_caption(view: View) -> list[str]:
     """Caption of the winner map: how many cells each system wins."""
     lines = [
         "Each cell names the winner and its margin over the second in percentage points. Hatched: the two "
-        "are not significantly apart (5 % level, not corrected for the number of cells)."
+        "are not significantly apart (5 % level over all cells together, Holm)."
     ]
     for air in view.airs:
         for task in view.tasks:

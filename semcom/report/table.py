@@ -46,12 +46,14 @@ class Table:
 
 
 def score_table(view: View, task: str, air: str, budget: int) -> Table:
-    """The table of one task. A point that was not run yet is an en dash."""
+    """The table of one task. A point that was not run yet is an en dash; one that cannot be computed says so."""
     snrs = view.snrs
     rows: list[tuple[str, tuple[Cell, ...]]] = []
     selected = view.select(task=task, air=air, budget_uses=budget)
     for label in view.kinds:
-        rows.append((label, tuple(_cell(view, label, selected[selected["snr_db"] == snr]) for snr in snrs)))
+        rows.append(
+            (label, tuple(_cell(view, label, budget, selected[selected["snr_db"] == snr]) for snr in snrs))
+        )
     references = []
     for name in ("ceiling", "blind"):
         row = view.reference(name, task)
@@ -66,11 +68,11 @@ def interval(row: pd.Series[Any]) -> tuple[str, str]:
     return f"{row['score']:.2f}", f"[{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
 
 
-def _cell(view: View, label: str, column: pd.DataFrame) -> Cell:
+def _cell(view: View, label: str, budget: int, column: pd.DataFrame) -> Cell:
     """The entry of one system in the rows of one SNR."""
     found = column[column["system"] == label]
     if found.empty:
-        return Cell("–")
+        return Cell("failed" if (label, budget) in view.failed else "–")
     row = found.iloc[0]
     if not row["applicable"]:
         return Cell("n/a")

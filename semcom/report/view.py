@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -57,6 +57,9 @@ class View:
     kinds: Mapping[str, str]
     informed: frozenset[str] = frozenset()
     p_value: PValue | None = None
+    failed: frozenset[tuple[str, int]] = (
+        frozenset()
+    )  # (system, budget) with points that could not be computed
     _wins: dict[tuple[str, str], list[Win]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -86,7 +89,10 @@ class View:
                 return 1.0
             return stats.paired_difference(both["score_a"], both["score_b"], both["sample"].tolist())[3]
 
-        return cls.of(results.to_frame(), kinds, informed, p_value)
+        failures = results.failures()
+        failed = zip(failures["system"], failures["budget_uses"].astype(int), strict=True)
+        pooled = results.pooled() if results.scenario.draws > 1 else None
+        return cls.of(results.to_frame(), kinds, informed, p_value, failed, pooled)
 
     @classmethod
     def of(
@@ -95,9 +101,12 @@ class View:
         kinds: Mapping[str, str] | None = None,
         informed: Iterable[str] = (),
         p_value: PValue | None = None,
+        failed: Iterable[tuple[str, int]] = (),
+        pooled: pd.DataFrame | None = None,
     ) -> View:
         """From a results frame (``Results.to_frame()``). Draws and seeds are pooled.
 
+        :param pooled: intervals over all draws together (``Results.pooled()``)
         :raises InputError: the frame lacks columns or holds no finished point
         """
         missing = sorted(COLUMNS - set(frame.columns))
@@ -108,14 +117,16 @@ class View:
             raise InputError("the results hold no finished operating point yet: nothing to report")
         points = frame[~reference].copy()
         points["air"] = points["channel"].astype(str) + points["coding"].map(_coding)
-        known = dict(kinds or {})
+        known, broken = dict(kinds or {}), frozenset(failed)
+        shown = {*points["system"], *(label for label, _ in broken)}
         labels = [*known, *(label for label in points["system"].unique() if label not in known)]
         return cls(
-            envelope(pool(points, ["air", *MCS])),
+            envelope(_with_intervals(pool(points, ["air", *MCS]), pooled)),
             pool(frame[reference].assign(air=""), ["air"]),
-            {label: known.get(label, "nothing") for label in labels if label in set(points["system"])},
+            {label: known.get(label, "nothing") for label in labels if label in shown},
             frozenset(informed),
             p_value,
+            broken,
         )
 
     @functools.cached_property
@@ -208,7 +219,7 @@ def pool(frame: pd.DataFrame, extra: list[str]) -> pd.DataFrame:
     """One row for each point and MCS: the mean over draws and seeds.
 
     Scores and interval limits are averaged. The draws share their images, so the mean of the limits is a safe
-    (slightly wide) interval of the mean score.
+    (too wide) interval of the mean score; see :func:`_with_intervals`.
     """
     keys = list(dict.fromkeys([*POINT, *extra]))
     rules: dict[str, Any] = dict.fromkeys(NUMBERS, "mean")
@@ -217,6 +228,17 @@ def pool(frame: pd.DataFrame, extra: list[str]) -> pd.DataFrame:
     frame = frame.assign(**{column: frame[column].astype(float) for column in NUMBERS})
     frame["applicable"] = frame["applicable"].astype(bool)
     return frame.groupby(keys, dropna=False, sort=False).agg(rules).reset_index()
+
+
+def _with_intervals(points: pd.DataFrame, pooled: pd.DataFrame | None) -> pd.DataFrame:
+    """The rows with the intervals of ``pooled`` where it has them."""
+    if pooled is None:
+        return points
+    key = ["system", "link", "budget_uses", "snr_db", "task", "question_type"]
+    merged = points.merge(pooled[[*key, "ci_low", "ci_high"]], on=key, how="left", suffixes=("", "_pooled"))
+    for name in ("ci_low", "ci_high"):
+        merged[name] = merged[f"{name}_pooled"].fillna(merged[name])
+    return merged[list(points.columns)]
 
 
 def envelope(points: pd.DataFrame) -> pd.DataFrame:
@@ -234,31 +256,45 @@ def wins(view: View, task: str, air: str) -> list[Win]:
     rows = view.select(task=task, air=air)
     rows = rows[rows["applicable"] & rows["system"].isin(competing)]
     blind = view.reference("blind", task)
-    found = []
+    cells = []
     for _, cell in rows.groupby(["budget_uses", "snr_db"]):
         ranked = cell.sort_values("score", ascending=False, kind="stable")
-        first = ranked.iloc[0]
-        second = ranked.iloc[1] if len(ranked) > 1 else None
+        cells.append((ranked.iloc[0], ranked.iloc[1] if len(ranked) > 1 else None))
+    against_blind = [(first, blind) for first, _ in cells if blind is not None]
+    against_second = [(first, second) for first, second in cells if second is not None]
+    found = better([*against_blind, *against_second], view.p_value)
+    above = iter(found[: len(against_blind)])
+    ahead = iter(found[len(against_blind) :])
+    won = []
+    for first, second in cells:
         verdict: Literal["win", "tie", "none"] = "win"
-        if blind is not None and not differ(first, blind, view.p_value):
+        tied = second is not None and not next(ahead)
+        if blind is not None and not next(above):
             verdict = "none"
-        elif second is not None and not differ(first, second, view.p_value):
+        elif tied:
             verdict = "tie"
         margin = math.nan if second is None else float(first["score"] - second["score"])
         rival = "" if second is None else str(second["system"])
         point = int(first["budget_uses"]), float(first["snr_db"])
-        found.append(Win(*point, str(first["system"]), rival, margin, verdict))
-    return found
+        won.append(Win(*point, str(first["system"]), rival, margin, verdict))
+    return won
 
 
-def differ(first: pd.Series[Any], second: pd.Series[Any], p_value: PValue | None) -> bool:
-    """Whether the better row is significantly better, at the 5 % level.
+def better(pairs: Sequence[tuple[pd.Series[Any], pd.Series[Any]]], p_value: PValue | None) -> list[bool]:
+    """Whether the first row of each pair is significantly better than the second, at the 5 % level for all together.
 
-    Intervals that lie apart settle it; where they overlap, the paired test on the same images is sharper.
+    By the paired test on the same images, corrected for the number of pairs (Holm); without single answers, where
+    the intervals lie apart.
     """
-    if first["ci_low"] > second["ci_high"]:
-        return True
-    return p_value is not None and p_value(first, second) <= 0.05
+    from semcom import stats
+
+    if p_value is None:
+        return [bool(first["ci_low"] > second["ci_high"]) for first, second in pairs]
+    corrected = stats.holm([p_value(first, second) for first, second in pairs])
+    return [
+        bool(first["score"] > second["score"] and p <= 0.05)
+        for (first, second), p in zip(pairs, corrected, strict=True)
+    ]
 
 
 def _plain(value: Any) -> Any:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from semcom.types import Budget, Kind, Message, Query, ReceivedPacket, Reception, Sample, System
+from semcom.types import Budget, Image, Kind, Message, Query, ReceivedPacket, Reception, Sample, System
 
 Asked = tuple[str, int]  # (task, index of the query within its sample and task)
 
@@ -18,6 +18,11 @@ class Chunk:
     index: int
     samples: Sequence[Sample]
     queries: dict[str, list[list[Query]]]
+
+    @property
+    def bytes(self) -> int:
+        """Of all images."""
+        return sum(sample.image.nbytes for sample in self.samples)
 
     def size(self, sample: int) -> tuple[int, int]:
         """(height, width) of the original image."""
@@ -51,8 +56,16 @@ class Outcome:
     answers: dict[Asked, tuple[str, float]]
 
 
-def sendings(system: System, chunk: Chunk, tasks: Sequence[str], budget: Budget) -> list[Sending]:
-    """Let a system transmit the chunk: one message an image, or one a query where the transmitter knows it."""
+Transmit = Callable[[Sequence[Image], Budget, Sequence[Query] | None], list[Message]]
+
+
+def sendings(
+    system: System, chunk: Chunk, tasks: Sequence[str], budget: Budget, transmit: Transmit | None = None
+) -> list[Sending]:
+    """Let a system transmit the chunk: one message an image, or one a query where the transmitter knows it.
+
+    :param transmit: stands in for the system's own (it may know the messages already).
+    """
     wanted: list[tuple[int, tuple[Asked, ...]]]
     queries: list[Query] | None
     if system.needs_query:
@@ -64,7 +77,7 @@ def sendings(system: System, chunk: Chunk, tasks: Sequence[str], budget: Budget)
         wanted = [(i, tuple(chunk.asked(i, tasks))) for i in range(len(chunk.samples))]
     if not wanted:
         return []
-    messages = system.transmit([chunk.samples[i].image for i, _ in wanted], budget, queries)
+    messages = (transmit or system.transmit)([chunk.samples[i].image for i, _ in wanted], budget, queries)
     if len(messages) != len(wanted):
         raise RuntimeError(
             f"{type(system).__name__}.transmit: {len(messages)} messages for {len(wanted)} images"

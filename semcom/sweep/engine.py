@@ -1,69 +1,60 @@
 """The work itself: one group of operating points, from images to answers.
 
-Every image is encoded once for each (system, link, budget) and sent at all SNRs and draws together. A reception is
-then answered once, whatever number of points it appears in: error-free ones and outages (most of them) have a
-known outcome, other distinct ones are decoded once for each content. What is worked on together is fixed by the
-scenario alone (chunks of images, slices of points), so that no number depends on workers, resuming or order.
+Every image is encoded once for each (system, link, budget), or not at all where the cache on disk has its message, and
+sent at all SNRs and draws together. A reception is then answered once, whatever number of points it appears in:
+error-free ones and outages (most of them) have a known outcome, other distinct ones are decoded once for each content.
+What is worked on together is fixed by the scenario alone (chunks of images, slices of points), so that no number
+depends on workers, resuming or order.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from channels.errors import InputError
 from semcom.link import Link
 from semcom.scenario import Scenario
 from semcom.schema import LinkSpec
+from semcom.sweep.cache import Cache, folder
 from semcom.sweep.chunk import Chunk, Outcome, Sending, clean, digest, sendings
-from semcom.sweep.plan import CHUNK, Group, Point, realisation
-from semcom.sweep.rows import Cost, Record, not_applicable, summarise
-from semcom.types import Image, Message, Query, Reception, Recovered, System
+from semcom.sweep.part import Answers, Part
+from semcom.sweep.plan import CHUNK, Group, Job, plan, realisation
+from semcom.sweep.rows import Cost, Record
+from semcom.systems.base import image_key
+from semcom.types import Budget, Dataset, Image, Message, Query, Reception, Recovered, System
 
 SYMBOLS_AT_ONCE = 2**24  # bounds what is in the air together, in channel uses
-Tick = Callable[[float], None]  # told which fraction of the group is done
-
-
-@dataclass
-class PointResult:
-    """One finished operating point: its rows by task, corpus metrics, and the single answers."""
-
-    point: Point
-    rows: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    corpus: list[tuple[str, str, float]] = field(default_factory=list)
-    records: dict[str, list[Record]] = field(default_factory=dict)
-
-
-@dataclass
-class _Tally:
-    """What accumulates at one point, chunk by chunk."""
-
-    records: dict[str, list[Record]]
-    costs: list[Cost] = field(default_factory=list)
-    outages: list[bool] = field(default_factory=list)
+KEPT = 2**25  # bytes of images that are not read again for the next system
 
 
 class Engine:
-    """The parts of a scenario, built once in each process."""
+    """The parts of a scenario, built once in each process.
 
-    def __init__(self, scenario: Scenario) -> None:
+    :param device: of the models given by name.
+    :param key: hash of code and weights, under which transmitted messages are looked up and kept on disk; None does
+        without.
+    """
+
+    def __init__(self, scenario: Scenario, device: str = "cpu", key: str | None = None) -> None:
         from semcom import data, systems, tasks
 
         self.scenario = scenario
-        self.dataset = data.load(scenario.data.name, **scenario.data.options)
+        self.dataset: Dataset = data.load(scenario.data.name, **scenario.data.options)
         if not len(self.dataset):
             raise InputError(f"data: {scenario.data.name!r} with {scenario.data.options} has no samples")
-        models = systems.Models(scenario.dual, scenario.generative, decide=self._decide)
+        models = systems.Models(scenario.dual, scenario.generative, decide=self._decide, device=device)
         self.tasks = {t.name: tasks.create(t.name, models, self.dataset, **t.options) for t in scenario.tasks}
         self.systems = {s.label: systems.create(s.name, models, **s.options) for s in scenario.systems}
         self.links = {s.label: _link(s) for s in scenario.links}
-        self._chunk: Chunk | None = None
-        self._corpora: dict[bytes, dict[str, float]] = {}
-        self._blind: dict[tuple[str, int], list[list[str]]] = {}
-        self._clean: tuple[str, dict[tuple[int, str], dict[int, Outcome]]] = ("", {})
+        self.groups = plan(scenario)
+        self._cache = None if key is None else Cache(folder())
+        self._key = f"{key} {device}"
+        self._chunks: OrderedDict[int, Chunk] = OrderedDict()
+        self._blind: OrderedDict[tuple[str, int], list[list[str]]] = OrderedDict()
+        self._clean: tuple[tuple[str, int], dict[str, dict[int, Outcome]]] = (("", 0), {})
 
     @property
     def chunks(self) -> int:
@@ -71,29 +62,33 @@ class Engine:
         return -(-len(self.dataset) // CHUNK)
 
     def chunk(self, index: int) -> Chunk:
-        """Read one chunk (the latest is kept)."""
-        if self._chunk is None or self._chunk.index != index:
+        """Read one chunk; the latest are kept, as far as their images fit into :data:`KEPT` bytes."""
+        if index not in self._chunks:
             stop = min(len(self.dataset), (index + 1) * CHUNK)
             samples = [self.dataset[i] for i in range(index * CHUNK, stop)]
             queries = {name: [task.queries(s) for s in samples] for name, task in self.tasks.items()}
-            self._chunk = Chunk(index, samples, queries)
-        return self._chunk
+            self._chunks[index] = Chunk(index, samples, queries)
+            while len(self._chunks) > 1 and sum(c.bytes for c in self._chunks.values()) > KEPT:
+                self._chunks.popitem(last=False)
+        self._chunks.move_to_end(index)
+        return self._chunks[index]
 
-    def run(self, group: Group, tick: Tick = lambda done: None) -> list[PointResult]:
-        """All points of a group."""
+    def forget(self) -> None:
+        """Drop what is remembered of earlier answers (not the models)."""
+        self._blind.clear()
+        self._clean = (("", 0), {})
+
+    def run(self, job: Job) -> Part:
+        """One chunk of images at the points of a job."""
+        group, chunk = self.groups[job.group], self.chunk(job.chunk)
         able = self.applicable(group)
-        tallies = [_Tally({name: [] for name in able}) for _ in group.points]
-        for index in range(self.chunks):
-            chunk = self.chunk(index)
-            if group.link is None:
-                self._reference(group.system.name, chunk, tallies[0])
-            else:
-                self._radio(group, chunk, able, tallies, partial(self._tick, tick, index))
-            tick((index + 1) / self.chunks)
-        return [self._result(p, t, able) for p, t in zip(group.points, tallies, strict=True)]
-
-    def _tick(self, tick: Tick, index: int, part: float) -> None:
-        tick((index + part) / self.chunks)
+        points = [point for point in group.points if point.id in job.points]
+        part = Part(job, [Answers(point, {name: [] for name in able}) for point in points])
+        if group.link is None:
+            self._reference(group.system.name, chunk, part.answers[0])
+        else:
+            self._radio(group, chunk, able, part)
+        return part
 
     def applicable(self, group: Group) -> list[str]:
         """The tasks that can be answered from what the system delivers."""
@@ -109,6 +104,8 @@ class Engine:
             queries = [query for of_sample in chunk.queries[task] for query in of_sample]
             answers = iter(self.tasks[task].answer([Recovered()] * len(queries), queries))
             self._blind[key] = [[next(answers) for _ in of_sample] for of_sample in chunk.queries[task]]
+            while len(self._blind) > 4 * len(self.tasks):  # the latest chunks
+                self._blind.popitem(last=False)
         return self._blind[key]
 
     def receive(
@@ -156,7 +153,7 @@ class Engine:
                     answers[i] = answer
         return answers
 
-    def _reference(self, name: str, chunk: Chunk, tally: _Tally) -> None:
+    def _reference(self, name: str, chunk: Chunk, tally: Answers) -> None:
         """Ceiling (the original image at the receiver) or blind (nothing)."""
         samples = range(len(chunk.samples))
         sent = [Sending(i, tuple(chunk.asked(i, list(self.tasks))), Message()) for i in samples]
@@ -164,28 +161,22 @@ class Engine:
         for sending, outcome in zip(sent, self._ask(chunk, sent, images), strict=True):
             _note(chunk, sending, outcome, 0, tally)
 
-    def _radio(
-        self, group: Group, chunk: Chunk, able: Sequence[str], tallies: Sequence[_Tally], tick: Tick
-    ) -> None:
+    def _radio(self, group: Group, chunk: Chunk, able: Sequence[str], part: Part) -> None:
         """Encode a chunk, send it at every point, answer what is distinct, and note it all down."""
         assert group.link is not None
-        link, system = self.links[group.link.label], self.systems[group.system.label]
-        sent = sendings(system, chunk, able, link.budget(group.budget_uses))
-        tick(0.2)
+        link, system, points = self.links[group.link.label], self.systems[group.system.label], part.answers
+        sent = sendings(
+            system, chunk, able, link.budget(group.budget_uses), partial(self._transmit, group, part)
+        )
         perfect = [None if (r := clean(s.message)) is None else r.key for s in sent]
         outcomes: dict[tuple[int, str], Outcome] = {}
         step = max(1, SYMBOLS_AT_ONCE // max(1, len(sent) * group.budget_uses))
-        for start in range(0, len(group.points), step):
-            meetings = [
-                (p, i) for p in range(start, min(len(group.points), start + step)) for i in range(len(sent))
-            ]
+        for start in range(0, len(points), step):
+            meetings = [(a, i) for a in points[start : start + step] for i in range(len(sent))]
             air = link.send(
                 [sent[i].message for _, i in meetings],
-                [group.points[p].snr_db for p, _ in meetings],
-                [
-                    realisation(self.scenario, chunk.samples[sent[i].sample].id, group.points[p])
-                    for p, i in meetings
-                ],
+                [a.point.snr_db for a, _ in meetings],
+                [realisation(self.scenario, chunk.samples[sent[i].sample].id, a.point) for a, i in meetings],
             )
             _within(group, air)
             keys = [(i, reception.key) for (_, i), reception in zip(meetings, air, strict=True)]
@@ -195,46 +186,47 @@ class Engine:
                 del new[known]
             answered = self.receive(chunk, system, [sent[i] for i, _ in new], list(new.values()))
             outcomes.update(zip(new, answered, strict=True))
-            for (p, i), key, reception in zip(meetings, keys, air, strict=True):
-                _note(chunk, sent[i], outcomes[key], reception.ledger.channel_uses, tallies[p])
-            tick(0.2 + 0.8 * min(1.0, (start + step) / len(group.points)))
+            for (a, i), key, reception in zip(meetings, keys, air, strict=True):
+                _note(chunk, sent[i], outcomes[key], reception.ledger.channel_uses, a)
+
+    def _transmit(
+        self,
+        group: Group,
+        part: Part,
+        images: Sequence[Image],
+        budget: Budget,
+        queries: Sequence[Query] | None,
+    ) -> list[Message]:
+        """What the system sends: from the cache on disk, or computed."""
+        system, reused = self.systems[group.system.label], False
+        if self._cache is None:
+            messages = system.transmit(images, budget, queries)
+        else:
+            named = group.system
+            known = (self._key, named.name, sorted(named.options.items()), [image_key(i) for i in images])
+            told = (queries, self.scenario.tasks) if system.needs_query else ()
+            key = hashlib.blake2b(repr((known, told)).encode(), digest_size=16).hexdigest()
+            messages, reused = self._cache.transmit(
+                key, budget, lambda b: system.transmit(images, b, queries)
+            )
+        if reused:
+            part.reused += len(images)
+        else:
+            part.encoded += len(images)
+        return messages
 
     def _perfect(
         self, group: Group, chunk: Chunk, system: System, sent: Sequence[Sending]
     ) -> dict[int, Outcome]:
         """Outcomes of the error-free receptions of a whole chunk; shared by budgets that send the same bytes."""
-        if self._clean[0] != group.system.label:
-            self._clean = (group.system.label, {})
-        memo, key = self._clean[1], (chunk.index, digest([s.message for s in sent]))
+        if self._clean[0] != (place := (group.system.label, chunk.index)):
+            self._clean = (place, {})
+        memo, key = self._clean[1], digest([s.message for s in sent])
         if key not in memo:
             good = {i: r for i, s in enumerate(sent) if (r := clean(s.message)) is not None}
             answered = self.receive(chunk, system, [sent[i] for i in good], list(good.values()))
             memo[key] = dict(zip(good, answered, strict=True))
         return memo[key]
-
-    def _result(self, point: Point, tally: _Tally, able: Sequence[str]) -> PointResult:
-        result = PointResult(point)
-        for name, task in self.tasks.items():
-            records = tally.records.get(name, [])
-            if name in able and records:
-                result.records[name] = records
-                result.rows += [(name, row) for row in summarise(records, task.metric, task.binary)]
-                result.corpus += [
-                    (name, metric, value) for metric, value in self._corpus(name, records).items()
-                ]
-            else:
-                row = not_applicable(task.metric, len(self.dataset), tally.costs, tally.outages)
-                result.rows.append((name, row))
-        return result
-
-    def _corpus(self, name: str, records: Sequence[Record]) -> dict[str, float]:
-        """Metrics of all answers together; many points have equal answers (all arrived, all lost)."""
-        answers = repr((name, [(r.query.sample, r.index, r.answer) for r in records]))
-        key = hashlib.blake2b(answers.encode(), digest_size=16).digest()
-        if key not in self._corpora:
-            found = self.tasks[name].corpus([r.answer for r in records], [r.query for r in records])
-            self._corpora[key] = {metric: float(value) for metric, value in found.items()}
-        return self._corpora[key]
 
 
 def _within(group: Group, air: Sequence[Reception]) -> None:
@@ -250,12 +242,13 @@ def _link(spec: LinkSpec) -> Link:
     return Link(spec.channel, spec.options, spec.modulation, spec.code_rate, spec.coding, **spec.features)
 
 
-def _note(chunk: Chunk, sending: Sending, outcome: Outcome, uses: int, tally: _Tally) -> None:
+def _note(chunk: Chunk, sending: Sending, outcome: Outcome, uses: int, tally: Answers) -> None:
     """One record for each query of the sending."""
     height, width = chunk.size(sending.sample)
     cost = Cost(sending.message.payload_bits, uses, height * width)
+    number = chunk.index * CHUNK + sending.sample
     for (task, j), (answer, score) in outcome.answers.items():
         query = chunk.queries[task][sending.sample][j]
-        tally.records[task].append(Record(query, j, answer, score, outcome.kind, len(tally.costs), cost))
+        tally.records[task].append(Record(query, j, answer, score, outcome.kind, number, cost))
     tally.costs.append(cost)
     tally.outages.append(outcome.kind == "nothing")

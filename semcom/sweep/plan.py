@@ -38,6 +38,17 @@ class Group:
         return self.system.label if self.link is None else f"{self.system.label}, {self.budget_uses} uses"
 
 
+@dataclass(frozen=True, order=True)
+class Job:
+    """The unit of work: one chunk of images at some points of a group. Jobs are worked off in their order: system
+    by system, chunk by chunk, so that budgets and links of one system share what they can."""
+
+    place: int  # of the system in the plan
+    chunk: int
+    group: int
+    points: tuple[int, ...]  # ids
+
+
 def plan(scenario: Scenario) -> list[Group]:
     """The groups of a scenario: the reference rows, then system x link x budget (points: SNR x draw)."""
 

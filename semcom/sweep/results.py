@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 POINT = ("system", "channel", "modulation", "code_rate", "coding", "snr_db", "budget_uses", "seed", "draw")
 COLUMNS = ("system", "task", *POINT[1:], *ROW, "link", "point")
 NUMBERS = ("score", "ci_low", "ci_high", "payload_bits", "channel_uses", "cbr", "bpp", "outage")
+FAILURE = ("system", "link", "budget_uses", "points", "kind", "error", "trace")
 ANSWER = ("task", "sample", "query", "question_type", "text", "truth", "answer", "score", "kind", "outage")
 
 
@@ -154,11 +155,34 @@ class Results:
         frame["outage"] = frame["outage"].astype(bool)
         return frame
 
+    def failures(self) -> pd.DataFrame:
+        """What could not be computed: one row for each system, link and budget that failed, at all its SNRs and draws.
+
+        Columns: system, link, budget_uses, points (how many are missing for it), kind (exception, bad input, out of
+        memory, time-out, worker died), error (one line), trace.
+        """
+        import pandas as pd
+
+        with Store.read(self.folder) as store:
+            found, finished = (
+                store.query("SELECT id, kind, error, trace FROM failures ORDER BY id"),
+                store.finished(),
+            )
+        groups = plan(self.scenario)
+        rows = []
+        for index, kind, error, trace in found:
+            group = groups[index]
+            missing = sum(point.id not in finished for point in group.points)
+            label = group.link.label if group.link else ""
+            rows.append((group.system.label, label, group.budget_uses, missing, kind, error, trace))
+        return pd.DataFrame(rows, columns=list(FAILURE))
+
     def compare(self, first: str, second: str, task: str) -> pd.DataFrame:
         """Paired difference ``first - second`` on the same images and realisations, at every point that both have.
 
-        Columns: link, snr_db, budget_uses, difference, ci_low, ci_high (95 %), p_value (two-sided, not corrected for
-        the number of comparisons). A reference row (``ceiling``, ``blind``) is compared with every point.
+        Columns: link, snr_db, budget_uses, difference, ci_low, ci_high (95 %), p_value (two-sided), p_holm (the same,
+        corrected for the number of rows; Holm 1979). A reference row (``ceiling``, ``blind``) is compared with every
+        point.
         """
         import pandas as pd
 
@@ -173,13 +197,41 @@ class Results:
             reference = other[both].merge(reference[[*pair, "score"]], on=pair)
             left, right = (reference, other) if first in REFERENCES else (other, reference)
         merged = left[[*both, "score"]].merge(right[[*both, "score"]], on=both, suffixes=("_a", "_b"))
+        groups = merged.groupby(keys, dropna=False, sort=False)
         rows = []
-        for key, part in merged.groupby(keys, dropna=False, sort=False):
+        for key, part in groups:
             found = stats.paired_difference(
-                part["score_a"].tolist(), part["score_b"].tolist(), part["sample"].tolist()
+                part["score_a"].tolist(),
+                part["score_b"].tolist(),
+                part["sample"].tolist(),
+                flips=stats.flips_for(groups.ngroups),
             )
             rows.append((*key, *found))
-        return pd.DataFrame(rows, columns=[*keys, "difference", "ci_low", "ci_high", "p_value"])
+        frame = pd.DataFrame(rows, columns=[*keys, "difference", "ci_low", "ci_high", "p_value"])
+        return frame.assign(p_holm=stats.holm(frame["p_value"]))
+
+    def pooled(self) -> pd.DataFrame:
+        """Scores over all channel draws together, with intervals clustered by image.
+
+        One row for each system, link, budget, SNR, task and question type of which all draws are finished. Columns:
+        those, score, ci_low, ci_high.
+        """
+        import pandas as pd
+
+        from semcom.sweep.rows import Column, summarise
+
+        frame = self.to_frame()
+        key = ["system", "link", "budget_uses", "snr_db", "task"]
+        frame = frame[frame["applicable"] & (frame["question_type"] == "")]
+        rows = []
+        with Store.read(self.folder) as store:
+            for names, points in frame.groupby(key, sort=False)["point"]:
+                if len(points) < self.scenario.draws:
+                    continue
+                draws = [store.column(int(point), str(names[-1])) for point in points]
+                for row in summarise(Column.together(draws), "", binary=True):
+                    rows.append((*names, row["question_type"], row["score"], row["ci_low"], row["ci_high"]))
+        return pd.DataFrame(rows, columns=[*key, "question_type", "score", "ci_low", "ci_high"])
 
     def _scores(self, label: str, task: str) -> pd.DataFrame:
         known = [*REFERENCES, *(s.label for s in self.scenario.systems)]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from semcom import stats
 from semcom.types import Kind, Query
+
+COSTS = ("payload_bits", "channel_uses", "cbr", "bpp")
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Record:
     answer: str
     score: float
     kind: Kind  # what the receiver held; "nothing" is an outage
-    sending: int  # which message; queries of one image share it unless the transmitter knows the question
+    number: int  # of its sample in the data
     cost: Cost
 
 
@@ -34,56 +36,90 @@ class Cost:
     pixels: int  # H * W of the original image
 
 
-def summarise(records: Sequence[Record], metric: str, binary: bool) -> list[dict[str, Any]]:
-    """The row over all records, and one for each question type when there are several."""
-    types = sorted({r.query.type for r in records})
-    parts = [("", records)]
+@dataclass
+class Column:
+    """All answers of one task at one operating point, in the order of the data."""
+
+    samples: list[str] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)  # of the query within its sample
+    types: list[str] = field(default_factory=list)
+    truths: list[tuple[str, ...]] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    lost: list[bool] = field(default_factory=list)
+    costs: list[Cost] = field(default_factory=list)
+
+    @classmethod
+    def together(cls, columns: Sequence[Column]) -> Column:
+        """Several columns as one."""
+        parts = zip(*(vars(column).values() for column in columns), strict=True)
+        return cls(*([value for part in same for value in part] for same in parts))
+
+    def only(self, kind: str) -> Column:
+        """The answers to questions of one type."""
+        keep = [i for i, t in enumerate(self.types) if t == kind]
+        return Column(*([values[i] for i in keep] for values in vars(self).values()))
+
+
+def summarise(column: Column, metric: str, binary: bool, each: bool = False) -> list[dict[str, Any]]:
+    """The row over all answers, and one for each question type when there are several.
+
+    :param each: whether every query had a message of its own (the transmitter knows the question); otherwise the
+        queries of one image share one.
+    """
+    types = sorted(set(column.types))
+    parts = [("", column)]
     if len(types) > 1:
-        parts += [(t, [r for r in records if r.query.type == t]) for t in types]
+        parts += [(kind, column.only(kind)) for kind in types]
     return [
-        {"question_type": name, "metric": metric, "applicable": True, **_scores(part, binary), **_costs(part)}
+        {
+            "question_type": name,
+            "metric": metric,
+            "applicable": True,
+            **scored(part, binary),
+            **_costs(part, each),
+        }
         for name, part in parts
     ]
 
 
-def not_applicable(
-    metric: str, samples: int, costs: Sequence[Cost], outages: Sequence[bool]
-) -> dict[str, Any]:
-    """The row of a task that cannot be done with what the system delivers: costs, but no score."""
-    nothing = dict.fromkeys(("score", "ci_low", "ci_high"), np.nan)
+def not_applicable(metric: str, sums: Sequence[float], samples: int) -> dict[str, Any]:
+    """The row of a task that cannot be done with what the system delivers: costs, but no score.
+
+    :param sums: over messages, as :meth:`semcom.sweep.part.Answers.sums`.
+    """
+    count, *totals = sums
+    means = [total / count if count else np.nan for total in totals]
     return {
         "question_type": "",
         "metric": metric,
         "applicable": False,
         "samples": samples,
         "queries": 0,
-        **nothing,
-        "outage": float(np.mean(outages)) if len(outages) else np.nan,
-        **_means(costs),
+        **dict.fromkeys(("score", "ci_low", "ci_high"), np.nan),
+        **dict(zip((*COSTS, "outage"), means, strict=True)),
     }
 
 
-def _scores(records: Sequence[Record], binary: bool) -> dict[str, Any]:
-    clusters = [r.query.sample for r in records]
-    score, low, high = stats.interval([r.score for r in records], clusters, binary)
+def scored(column: Column, binary: bool) -> dict[str, Any]:
+    """Mean score with its 95 % interval, counts, and the share of outages."""
+    score, low, high = stats.interval(column.scores, column.samples, binary)
     return {
-        "samples": len(set(clusters)),
-        "queries": len(records),
+        "samples": len(set(column.samples)),
+        "queries": len(column.scores),
         "score": score,
         "ci_low": low,
         "ci_high": high,
-        "outage": float(np.mean([r.kind == "nothing" for r in records])),
+        "outage": float(np.mean(column.lost)),
     }
 
 
-def _costs(records: Sequence[Record]) -> dict[str, float]:
-    return _means(list({r.sending: r.cost for r in records}.values()))
-
-
-def _means(costs: Sequence[Cost]) -> dict[str, float]:
+def _costs(column: Column, each: bool) -> dict[str, float]:
     """Means over messages."""
-    if not costs:
-        return dict.fromkeys(("payload_bits", "channel_uses", "cbr", "bpp"), np.nan)
+    if each:
+        costs = column.costs
+    else:
+        costs = list(dict(zip(column.samples, column.costs, strict=True)).values())
     return {
         "payload_bits": float(np.mean([c.payload_bits for c in costs])),
         "channel_uses": float(np.mean([c.channel_uses for c in costs])),

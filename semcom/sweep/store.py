@@ -1,23 +1,27 @@
-"""The results file: SQLite in WAL mode, one transaction for each operating point with its rows and samples.
+"""The results file: SQLite in WAL mode. A point is there whole or not at all, whenever the process dies.
 
-A point is there whole or not at all, whenever the process dies; readers work while a run writes.
+Answers come in chunk by chunk, one transaction each, and lie in ``samples`` unseen: readers see the samples of those
+points alone that are in ``points``. A point is entered there, with its rows, in one transaction once its last chunk
+has come. Readers work while a run writes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from channels.errors import InputError
-from semcom.sweep.engine import PointResult
-from semcom.sweep.plan import Group
+from semcom.sweep.part import Failure, Part
+from semcom.sweep.plan import Group, Point
+from semcom.sweep.rows import Column, Cost, Record
 
 FILE = "results.sqlite"
-VERSION = 1
+VERSION = 2
 APPLICATION = 0x5E3C0301  # marks the file as ours
 
 SCHEMA = """
@@ -36,12 +40,21 @@ CREATE TABLE corpus (
     PRIMARY KEY (point, task, metric)) WITHOUT ROWID;
 CREATE TABLE queries (
     id INTEGER PRIMARY KEY, task TEXT NOT NULL, sample TEXT NOT NULL, query INTEGER NOT NULL,
-    question_type TEXT NOT NULL, text TEXT NOT NULL, truth TEXT NOT NULL, UNIQUE (task, sample, query));
+    question_type TEXT NOT NULL, text TEXT NOT NULL, truth TEXT NOT NULL, truths TEXT NOT NULL,
+    number INTEGER NOT NULL, pixels INTEGER NOT NULL, UNIQUE (task, sample, query));
 CREATE TABLE samples (
-    point INTEGER NOT NULL REFERENCES points, query INTEGER NOT NULL REFERENCES queries, score REAL,
+    point INTEGER NOT NULL, query INTEGER NOT NULL REFERENCES queries, score REAL,
     answer TEXT NOT NULL, kind TEXT NOT NULL, payload_bits INTEGER NOT NULL, channel_uses INTEGER NOT NULL,
     PRIMARY KEY (point, query)) WITHOUT ROWID;
+CREATE TABLE chunks (
+    point INTEGER NOT NULL, chunk INTEGER NOT NULL, messages INTEGER NOT NULL, payload_bits REAL, channel_uses REAL,
+    cbr REAL, bpp REAL, outage REAL, PRIMARY KEY (point, chunk)) WITHOUT ROWID;
+CREATE TABLE failures (
+    id INTEGER PRIMARY KEY, chunk INTEGER NOT NULL, kind TEXT NOT NULL, error TEXT NOT NULL, trace TEXT NOT NULL);
 """
+COPIED = ("rows", "corpus", "chunks")  # with the id of the point first
+STARTED = "SELECT EXISTS (SELECT 1 FROM points) OR EXISTS (SELECT 1 FROM chunks)"
+TABLES = ("meta", "points", "rows", "corpus", "queries", "samples", "chunks", "failures")
 ROW = (
     "question_type",
     "metric",
@@ -67,8 +80,13 @@ class Store:
         self._queries: dict[tuple[str, str, int], int] = {}
 
     @classmethod
-    def create(cls, folder: Path, scenario: str, version: str) -> Store:
-        """Open the file of a folder for writing; make it when it is not there, or holds no point yet."""
+    def create(
+        cls, folder: Path, scenario: str, version: str, facts: Mapping[str, str] | None = None
+    ) -> Store:
+        """Open the file of a folder for writing; make it when it is not there, or holds no answer yet.
+
+        :param facts: more to store beside the scenario, see :meth:`meta`.
+        """
         path = folder / FILE
         with explained(path):
             folder.mkdir(parents=True, exist_ok=True)
@@ -83,8 +101,9 @@ class Store:
                     connection.execute(f"PRAGMA user_version = {VERSION}")
             _check(connection, path)
             connection.execute("PRAGMA synchronous = NORMAL")
-            if not connection.execute("SELECT count(*) FROM points").fetchone()[0]:
-                meta = [("scenario", scenario), ("version", version)]
+            if not connection.execute(STARTED).fetchone()[0]:
+                meta = [("scenario", scenario), ("version", version), *(facts or {}).items()]
+                connection.execute("DELETE FROM failures")
                 connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta)
         return cls(connection, path, lock)
 
@@ -118,11 +137,15 @@ class Store:
             self._lock.close()
 
     def meta(self, key: str) -> str:
-        """A stored fact: ``scenario`` (resolved YAML), ``version`` (of the program)."""
+        """A stored fact: ``scenario`` (resolved YAML), ``version`` (of the program), ``fingerprint``, ``device``."""
         found = self.query("SELECT value FROM meta WHERE key = ?", key)
         if not found:
             raise InputError(f"{self.path}: damaged (no {key} in it); move it away and run again")
         return str(found[0][0])
+
+    def started(self) -> bool:
+        """Whether there is any answer, seen or not."""
+        return bool(self.query(STARTED)[0][0])
 
     def finished(self) -> set[int]:
         """Ids of the points that are there."""
@@ -133,10 +156,81 @@ class Store:
         with explained(self.path):
             return self.connection.execute(sql, values).fetchall()
 
-    def add(self, group: Group, result: PointResult, seed: int) -> None:
-        """Write one point whole."""
+    def stored(self) -> dict[int, set[int]]:
+        """The chunks that are there of points that are not finished: point id -> chunks."""
+        found: dict[int, set[int]] = {}
+        for point, chunk in self.query(
+            "SELECT point, chunk FROM chunks WHERE point NOT IN (SELECT id FROM points)"
+        ):
+            found.setdefault(point, set()).add(chunk)
+        return found
+
+    def add(self, part: Part) -> None:
+        """Write the answers of one job, as far as they are not there already."""
+        chunk = part.job.chunk
         with explained(self.path), _transaction(self.connection) as db:
-            link, point = group.link, result.point
+            for answers in part.answers:
+                here = "SELECT 1 FROM chunks WHERE point = ? AND chunk = ? UNION SELECT 1 FROM points WHERE id = ?"
+                if db.execute(here, (answers.point.id, chunk, answers.point.id)).fetchone():
+                    continue
+                values = (answers.point.id, chunk, *answers.sums())
+                db.execute(f"INSERT INTO chunks VALUES ({', '.join('?' * 8)})", values)
+                db.executemany(
+                    "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    [
+                        (
+                            answers.point.id,
+                            self._query_id(task, r),
+                            _real(r.score),
+                            r.answer,
+                            r.kind,
+                            r.cost.payload_bits,
+                            r.cost.channel_uses,
+                        )
+                        for task, records in answers.records.items()
+                        for r in records
+                    ],
+                )
+
+    def column(self, point: int, task: str) -> Column:
+        """The answers that are there of one point (finished or not) and task, in the order of the data."""
+        rows = self.query(
+            "SELECT q.sample, q.query, q.question_type, q.truths, s.answer, s.score, s.kind, s.payload_bits, "
+            "s.channel_uses, q.pixels FROM samples s JOIN queries q ON q.id = s.query "
+            "WHERE s.point = ? AND q.task = ? ORDER BY q.number, q.query",
+            point,
+            task,
+        )
+        column = Column()
+        with explained(self.path):
+            for sample, index, kind, truths, answer, score, held, bits, uses, pixels in rows:
+                column.samples.append(sample)
+                column.indices.append(index)
+                column.types.append(kind)
+                column.truths.append(tuple(json.loads(truths)))
+                column.answers.append(answer)
+                column.scores.append(float("nan") if score is None else score)
+                column.lost.append(held == "nothing")
+                column.costs.append(Cost(bits, uses, pixels))
+        return column
+
+    def sums(self, point: int) -> tuple[float, ...]:
+        """What the messages of a point cost: :meth:`semcom.sweep.part.Answers.sums` over all chunks."""
+        names = "messages, payload_bits, channel_uses, cbr, bpp, outage"
+        rows = self.query(f"SELECT {names} FROM chunks WHERE point = ? ORDER BY chunk", point)
+        return tuple(sum(column) for column in zip(*rows, strict=True))
+
+    def finish(
+        self,
+        group: Group,
+        point: Point,
+        seed: int,
+        rows: Sequence[tuple[str, dict[str, Any]]],
+        corpus: Sequence[tuple[str, str, float]] = (),
+    ) -> None:
+        """Enter a point with its rows (task, row) and corpus metrics (task, metric, value): from now on it is seen."""
+        with explained(self.path), _transaction(self.connection) as db:
+            link = group.link
             where = (
                 (link.label, link.channel, link.modulation, link.code_rate, link.coding, link.entry)
                 if link
@@ -156,36 +250,77 @@ class Store:
             )
             db.executemany(
                 f"INSERT INTO rows (point, task, {', '.join(ROW)}) VALUES ({', '.join('?' * (2 + len(ROW)))})",
-                [(point.id, task, *(_real(row[key]) for key in ROW)) for task, row in result.rows],
+                [(point.id, task, *(_real(row[key]) for key in ROW)) for task, row in rows],
             )
-            db.executemany(
-                "INSERT INTO corpus VALUES (?, ?, ?, ?)", [(point.id, *line) for line in result.corpus]
-            )
+            db.executemany("INSERT INTO corpus VALUES (?, ?, ?, ?)", [(point.id, *line) for line in corpus])
+
+    def fail(self, failure: Failure) -> None:
+        """Record a job that failed; its group (the id of the row) is not tried again until :meth:`forgive`."""
+        values = (failure.job.group, failure.job.chunk, failure.kind, failure.error, failure.trace)
+        with explained(self.path), _transaction(self.connection) as db:
+            db.execute("INSERT OR IGNORE INTO failures VALUES (?, ?, ?, ?, ?)", values)
+
+    def forgive(self) -> None:
+        """Forget all failures, so that they are tried again."""
+        with explained(self.path), _transaction(self.connection) as db:
+            db.execute("DELETE FROM failures")
+
+    def failed(self) -> set[int]:
+        """Indices of the groups that failed."""
+        return {id for (id,) in self.query("SELECT id FROM failures")}
+
+    def copy_point(self, source: Store, old: int, new: int) -> None:
+        """Take over a finished point of another file under a new id. If it is here already, it must be the same.
+
+        :raises InputError: it is here with other numbers
+        """
+        samples = source.query(
+            "SELECT q.task, q.sample, q.query, q.question_type, q.text, q.truth, q.truths, q.number, q.pixels, "
+            "s.score, s.answer, s.kind, s.payload_bits, s.channel_uses FROM samples s JOIN queries q "
+            "ON q.id = s.query WHERE s.point = ? ORDER BY q.task, q.number, q.query",
+            old,
+        )
+        tables = {name: source.query(f"SELECT * FROM {name} WHERE point = ?", old) for name in COPIED}
+        if self.query("SELECT 1 FROM points WHERE id = ?", new):
+            for name, rows in tables.items():
+                here = self.query(f"SELECT * FROM {name} WHERE point = ?", new)
+                if [row[1:] for row in here] != [row[1:] for row in rows]:
+                    raise InputError(f"{source.path}: has a point that another shard has with other numbers")
+            return
+        point = source.query("SELECT * FROM points WHERE id = ?", old)[0]
+        with explained(self.path), _transaction(self.connection) as db:
+            db.execute(f"INSERT INTO points VALUES ({', '.join('?' * len(point))})", (new, *point[1:]))
+            for name, rows in tables.items():
+                if rows:
+                    marks = ", ".join("?" * len(rows[0]))
+                    db.executemany(f"INSERT INTO {name} VALUES ({marks})", [(new, *row[1:]) for row in rows])
             db.executemany(
                 "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        point.id,
-                        self._query_id(task, r.query.sample, r.index, r.query),
-                        _real(r.score),
-                        r.answer,
-                        r.kind,
-                        r.cost.payload_bits,
-                        r.cost.channel_uses,
-                    )
-                    for task, records in result.records.items()
-                    for r in records
-                ],
+                [(new, self._enter(row[:9]), *row[9:]) for row in samples],
             )
 
-    def _query_id(self, task: str, sample: str, index: int, query: Any) -> int:
+    def copy_failure(self, group: int, *values: Any) -> None:
+        """Take over a failure of another file (chunk, kind, error, trace) for a group."""
+        with explained(self.path), _transaction(self.connection) as db:
+            db.execute("INSERT OR IGNORE INTO failures VALUES (?, ?, ?, ?, ?)", (group, *values))
+
+    def _query_id(self, task: str, record: Record) -> int:
         """Id of a query; it is entered when it is new."""
-        key = (task, sample, index)
+        query = record.query
+        key = (task, query.sample, record.index)
+        if key in self._queries:
+            return self._queries[key]
+        truths = " | ".join(query.truth), json.dumps(query.truth)
+        return self._enter((*key, query.type, query.text, *truths, record.number, record.cost.pixels))
+
+    def _enter(self, values: tuple[Any, ...]) -> int:
+        """Id of a row of ``queries`` (all but the id)."""
+        key: tuple[str, str, int] = values[:3]
         if key not in self._queries:
             self.connection.execute(
-                "INSERT OR IGNORE INTO queries (task, sample, query, question_type, text, truth) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (*key, query.type, query.text, " | ".join(query.truth)),
+                "INSERT OR IGNORE INTO queries (task, sample, query, question_type, text, truth, truths, number, "
+                "pixels) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                values,
             )
             found = self.connection.execute(
                 "SELECT id FROM queries WHERE task = ? AND sample = ? AND query = ?", key
@@ -224,7 +359,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         raise InputError(
             f"{path}: written by another version of semcom (format {version}, this one reads {VERSION})"
         )
-    if missing := {"meta", "points", "rows", "corpus", "queries", "samples"} - _tables(connection):
+    if missing := set(TABLES) - _tables(connection):
         raise sqlite3.DatabaseError(f"it lacks {', '.join(sorted(missing))}")
 
 

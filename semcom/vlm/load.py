@@ -52,6 +52,21 @@ def load_generative(name: str, device: str = "cpu") -> Generative:
     return _generative(name, source, _device(device), _stamp(source))
 
 
+def fingerprint(name: str, folder: str) -> str:
+    """Content hash of the files of a model, or its commit on the hub, without loading it.
+
+    :param name: as for :func:`load_dual_encoder`
+    :param folder: which of the shipped models "embedded" is: ``"dual-encoder"`` or ``"generative"``
+    """
+    source = _source(name, folder)
+    return _fingerprint_of(source, _stamp(source))
+
+
+@lru_cache(maxsize=8)
+def _fingerprint_of(source: str, stamp: Any) -> str:
+    return _fingerprint(source)
+
+
 @lru_cache(maxsize=8)
 def _dual_encoder(name: str, source: str, device: str, stamp: Any) -> TransformersDualEncoder:
     from transformers import AutoModel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,7 @@ def test_encodes_and_decodes_once(tmp_path: Path) -> None:
         semcom.run(
             fakes.scenario(systems=systems, sweep={"snr_db": snrs, "channel_uses": uses}),
             tmp_path / str(len(snrs)),
+            cache=False,
         )
         counts.append(dict(fakes.CALLS))
     assert counts[0]["transmitted"] == 5 and counts[1]["transmitted"] == 10
@@ -200,8 +202,9 @@ def test_overspending_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         fakes.Text, "transmit", lambda self, images, *_: [Message((Packet(bytes(99)),))] * len(images)
     )
-    with pytest.raises(RuntimeError, match=r"'fake-text' spent \d+ channel uses, but its budget is 30"):
-        semcom.run(fakes.scenario(), tmp_path)
+    failures = semcom.run(fakes.scenario(), tmp_path).failures()
+    assert set(failures["system"]) == {"fake-text"} and list(failures["budget_uses"]) == [30, 400]
+    assert re.search(r"'fake-text' spent \d+ channel uses, but its budget is 30", failures["error"][0])
 
 
 def test_transmitter_decides_as_the_task_would() -> None:

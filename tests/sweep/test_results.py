@@ -128,6 +128,42 @@ def test_compare_pairs_equal_images_and_draws(results: Results) -> None:
     assert got == pytest.approx(expected, abs=0.02)  # the order of the pairs moves the bootstrap a little
 
 
+def test_compare_is_corrected_for_the_number_of_points(results: Results) -> None:
+    found = results.compare("fake-text", "fake-packets", "fake-numbers")
+    assert list(found["p_holm"]) == list(stats.holm(found["p_value"]))
+    assert (found["p_holm"] >= found["p_value"]).all() and (found["p_holm"] > found["p_value"]).any()
+
+
+def test_draws_are_pooled_by_image(results: Results) -> None:
+    """The interval over all draws takes the images as clusters; the report shows it."""
+    pooled = results.pooled()
+    at = {
+        "system": "fake-packets",
+        "link": "rayleigh coherence=4 qpsk-1/2 ldpc",
+        "snr_db": 3.0,
+        "budget_uses": 400,
+    }
+    part = results.samples(task="fake-numbers", **at)
+    assert set(part["draw"]) == {0, 1}
+    row = pooled
+    for name, value in {**at, "task": "fake-numbers", "question_type": ""}.items():
+        row = row[row[name] == value]
+    (found,) = row.itertuples()
+    mean, low, high = stats.interval(part["score"].tolist(), part["sample"].tolist(), True)
+    assert (found.score, found.ci_low, found.ci_high) == pytest.approx((mean, low, high))
+    assert len(pooled) == 3 * 2 * 2 * (
+        4 * 3 + 2
+    )  # links, budgets, SNRs; numbers in 3 rows, parity in 2 systems
+    from semcom.report.view import View
+
+    shown = View.of_results(results).select(
+        task="fake-numbers", system="fake-packets", budget_uses=400, snr_db=3.0
+    )
+    coded = shown[(shown["air"] == "rayleigh coherence=4") & (shown["modulation"] == "qpsk")]
+    if len(coded):
+        assert coded["ci_low"].iloc[0] == pytest.approx(low)
+
+
 def test_compare_with_a_reference(results: Results) -> None:
     above = results.compare("ceiling", "fake-text", "fake-numbers")
     below = results.compare("fake-text", "ceiling", "fake-numbers")

@@ -34,7 +34,7 @@ def test_resumed_equals_uninterrupted(tmp_path: Path) -> None:
 
     stops = 0
     for _ in range(100):
-        budget = 4  # steps until the plug is pulled
+        budget = 3  # steps until the plug is pulled
 
         def pull(step: Step) -> None:
             nonlocal budget
@@ -56,7 +56,7 @@ def test_points_missing_inside_a_group_are_filled(tmp_path: Path) -> None:
     results = semcom.run(fakes.scenario(), tmp_path)
     whole = export(results)
     with Store.create(tmp_path, "", "") as store:
-        for table in ("rows", "corpus", "samples"):
+        for table in ("rows", "corpus", "samples", "chunks"):
             store.connection.execute(f"DELETE FROM {table} WHERE point IN (3, 12, 13, 25)")
         store.connection.execute("DELETE FROM points WHERE id IN (3, 12, 13, 25)")
     assert results.progress() == (22, 26)

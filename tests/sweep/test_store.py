@@ -10,16 +10,24 @@ import pytest
 
 import semcom
 from channels.errors import InputError
+from semcom.scenario import Scenario
+from semcom.sweep.engine import Engine
+from semcom.sweep.finish import Finisher
+from semcom.sweep.plan import Job
 from semcom.sweep.results import Results
 from semcom.sweep.store import FILE, Store
 from tests.sweep import fakes
+
+SMALL = fakes.scenario(systems=["fake-text"], sweep={"snr_db": [12, 13], "channel_uses": [400]})
+
+
+PLACES = [("points", "id"), *((table, "point") for table in ("rows", "corpus", "samples", "chunks"))]
 
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Path:
     """A folder with results."""
-    sweep = {"snr_db": [12], "channel_uses": [400]}
-    semcom.run(fakes.scenario(systems=["fake-text"], sweep=sweep), tmp_path)
+    semcom.run(SMALL, tmp_path)
     return tmp_path
 
 
@@ -87,33 +95,38 @@ def test_random_damage_is_reported_or_harmless(finished: Path) -> None:
 
 
 def test_a_point_is_whole_or_not_there(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither half an answer sheet nor half a summary is ever there."""
+    engine = Engine(Scenario.load(SMALL))
+    group = engine.groups[-1]
+    point = group.points[0]
     with Store.create(finished, "", "") as store:
-        before = store.query("SELECT count(*) FROM rows")
-        from semcom.scenario import Scenario
-        from semcom.sweep.engine import Engine
-        from semcom.sweep.plan import plan
-
-        scenario = Scenario.load(fakes.scenario())
-        group = plan(scenario)[-1]
-        result = Engine(scenario).run(group)[0]
-        monkeypatch.setattr(store, "_query_id", lambda *a: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            store.add(group, result, 1)
-        assert store.query("SELECT count(*) FROM rows") == before
-        assert result.point.id not in store.finished()
+        for table, key in PLACES:
+            store.connection.execute(f"DELETE FROM {table} WHERE {key} = {point.id}")
+        part = engine.run(Job(0, 0, group.index, tuple(p.id for p in group.points)))
+        query_id, calls = store._query_id, iter(range(100))
+        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+            patch.setattr(store, "_query_id", lambda *a: query_id(*a) if next(calls) < 5 else 1 / 0)
+            store.add(part)
+        assert store.query("SELECT count(*) FROM samples WHERE point = ?", point.id) == [(0,)]
+        assert store.stored() == {}
+        store.add(part)
+        assert store.stored() == {point.id: {0}}  # the finished point of the group was left alone
+        assert Results.open(finished).samples(snr_db=point.snr_db).empty  # there, but not seen
+        with pytest.raises(KeyError):
+            store.finish(group, point, 1, [("fake-numbers", {"question_type": "", "metric": "accuracy"})])
+        assert point.id not in store.finished()
+        Finisher(engine, store)(group, point)
+    assert len(Results.open(finished).samples(snr_db=point.snr_db)) == 20
 
 
 def test_disk_full(finished: Path) -> None:
+    engine = Engine(Scenario.load({**SMALL, "data": {"name": "fake-pictures", "samples": 200}}))
+    group = engine.groups[-1]
     with Store.create(finished, "", "") as store:
+        store.connection.execute(f"DELETE FROM points WHERE id = {group.points[0].id}")
         pages = store.connection.execute("PRAGMA page_count").fetchone()[0]
         store.connection.execute(f"PRAGMA max_page_count = {pages}")
-        from semcom.scenario import Scenario
-        from semcom.sweep.engine import Engine
-        from semcom.sweep.plan import plan
-
-        scenario = Scenario.load(fakes.scenario(data={"name": "fake-pictures", "samples": 200}))
-        group = plan(scenario)[-1]
-        result = Engine(scenario).run(group)[-1]
+        part = engine.run(Job(0, 1, group.index, tuple(p.id for p in group.points)))
         with pytest.raises(InputError, match=r"full.*finished points are kept"):
-            store.add(group, result, 1)
+            store.add(part)
     assert len(Results.open(finished).samples(system="fake-text")) == 20

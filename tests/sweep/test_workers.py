@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 import semcom
-from semcom.sweep import run as run_module
+from semcom.sweep.pool import pool
 from semcom.sweep.results import Results
 from tests.sweep.test_run import export
 from tests.vlm import tiny
@@ -66,11 +71,41 @@ def test_fewer_points_are_the_same_points(scenario: semcom.Scenario, alone: Resu
     assert radio.equals(whole.loc[radio.index])
 
 
-def test_worker_that_dies(scenario: semcom.Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One message instead of a hang, and what was finished stays."""
-    import os
+ALONE = """
+import sys
+import warnings
+import semcom
+from tests.sweep import fakes
+semcom.run(fakes.scenario(), sys.argv[1])
+print(sorted({name.split(".")[0] for name in sys.modules} & {"dask", "distributed", "tornado"}))
+"""
 
-    monkeypatch.setattr(run_module, "_work", os._exit)
-    with pytest.raises(run_module.RunError, match="a worker process died"):
-        semcom.run(scenario, tmp_path, workers=2)
-    assert Results.open(tmp_path).progress() == (0, 2 + 5 * 2 * 2)
+
+def test_one_worker_does_without_dask(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ALONE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs /proc")
+def test_local_workers_listen_on_loopback_alone() -> None:
+    """Neither scheduler nor workers can be reached from elsewhere, and no second cluster is in their way."""
+
+    def listening() -> set[str]:
+        lines = [
+            x.split() for f in ("tcp", "tcp6") for x in Path(f"/proc/net/{f}").read_text().splitlines()[1:]
+        ]
+        return {line[9] + " " + line[1] for line in lines if line[3] == "0A"}
+
+    def sockets(pids: list[int]) -> set[str]:
+        links = [link for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir()]
+        names = [str(link.readlink()) for link in links if link.is_symlink()]
+        return {name[8:-1] for name in names if name.startswith("socket:[")}
+
+    with warnings.catch_warnings(), pool(2), pool(2):
+        warnings.simplefilter("error")
+        children = [process.pid for process in multiprocessing.active_children()]
+        assert len(children) >= 4
+        mine = sockets([os.getpid(), *children])
+        ours = [entry.split()[1] for entry in listening() if entry.split()[0] in mine]
+    assert len(ours) >= 8 and all(address.startswith("0100007F:") for address in ours)

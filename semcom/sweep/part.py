@@ -1,0 +1,72 @@
+"""What comes back from one unit of work: single answers with their costs, or why there are none."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from channels.errors import InputError
+from semcom.sweep.plan import Job, Point
+from semcom.sweep.rows import Cost, Record
+
+
+@dataclass
+class Answers:
+    """All answers at one operating point from one chunk of images; a cost and an outage for each message sent."""
+
+    point: Point
+    records: dict[str, list[Record]]
+    costs: list[Cost] = field(default_factory=list)
+    outages: list[bool] = field(default_factory=list)
+
+    def sums(self) -> tuple[float, ...]:
+        """Messages, and the sums over them of payload bits, channel uses, CBR, bpp and outages."""
+        return (
+            len(self.costs),
+            float(np.sum([c.payload_bits for c in self.costs])),
+            float(np.sum([c.channel_uses for c in self.costs])),
+            float(np.sum([c.channel_uses / (3 * c.pixels) for c in self.costs])),
+            float(np.sum([c.payload_bits / c.pixels for c in self.costs])),
+            float(np.sum(self.outages)),
+        )
+
+
+@dataclass
+class Part:
+    """A finished job. ``encoded`` and ``reused``: messages that were computed, or came from the cache on disk."""
+
+    job: Job
+    answers: list[Answers]
+    encoded: int = 0
+    reused: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that could not be done: a fault of the system under test, not of the sweep."""
+
+    job: Job
+    kind: str  # "exception", "bad input", "out of memory", "time-out", "worker died"
+    error: str  # one line
+    trace: str = ""
+
+    @classmethod
+    def of(cls, job: Job, error: BaseException) -> Failure:
+        """From what was raised."""
+        text = " ".join(str(error).split())[:300]
+        kind = "exception"
+        if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate" in text:
+            kind = "out of memory"
+        elif isinstance(error, OutOfTime):
+            kind = "time-out"
+        elif isinstance(error, InputError):
+            return cls(job, "bad input", str(error), "".join(traceback.format_exception(error)))
+        shown = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        return cls(job, kind, shown, "".join(traceback.format_exception(error)))
+
+
+class OutOfTime(Exception):
+    """A chunk took longer than its time limit."""

@@ -1,0 +1,67 @@
+"""The YAML file of a batch cluster and the job script that Dask-jobqueue makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from semcom import cli
+
+GOOD = {"system": "slurm", "workers": 16, "cores": 4, "memory": "16GB", "walltime": "02:30:00"}
+
+
+def write(folder: Path, **changes: Any) -> str:
+    content = {k: v for k, v in {**GOOD, **changes}.items() if v is not ...}
+    (folder / "cluster.yaml").write_text(yaml.safe_dump(content))
+    return str(folder / "cluster.yaml")
+
+
+def script(path: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    assert cli.main(["sweep-cluster", path, "--write"]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_slurm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    extra = {"directives": ["--exclusive"], "prologue": ["source venv/bin/activate"], "queue": "night"}
+    lines = script(write(tmp_path, account="physics", **extra), capsys)
+    for line in ("-J semcom", "-p night", "-A physics", "--cpus-per-task=4", "-t 02:30:00", "--exclusive"):
+        assert f"#SBATCH {line}" in lines
+    start = next(i for i, line in enumerate(lines) if "distributed.cli.dask_worker" in line)
+    assert {"export OMP_NUM_THREADS=1", "source venv/bin/activate"} <= set(lines[:start])
+    assert "--nthreads 1" in lines[start] and "--nworkers 4" in lines[start]
+
+
+def test_pbs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = script(write(tmp_path, system="pbs", queue="night"), capsys)
+    for line in ("-N semcom", "-q night", "-l walltime=02:30:00"):
+        assert f"#PBS {line}" in lines
+    assert any(line.startswith("#PBS -l select=1:ncpus=4:mem=") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"system": "slrum"}, "Did you mean 'slurm'"),
+        ({"system": ...}, "system: missing"),
+        ({"workers": 0}, "workers: expected a number of workers"),
+        ({"memory": "16 apples"}, "memory: expected an amount of memory such as 16GB, got '16 apples'"),
+        ({"walltime": 9000}, "walltime: expected a time"),
+        ({"wall_time": "1:00:00"}, "unknown key of the cluster file: 'wall_time'. Did you mean 'walltime'"),
+        ({"prologue": [3]}, "prologue[0]: expected a word"),
+        ({"interface": "no-such-device"}, "the cluster cannot be made"),
+    ],
+)
+def test_bad_file(
+    changes: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["sweep-cluster", write(tmp_path, **changes), "--write"]) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err and len(shown.err.splitlines()) == 1 and not shown.out
+
+
+def test_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sweep-cluster", str(tmp_path / "none.yaml")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
