@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,14 +113,22 @@ def _sweep_cluster(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    """Draw the report of what is finished."""
+    """Draw the report of what is finished; with --follow, again whenever more is, until all is finished or failed."""
     from semcom.sweep.results import Results
 
-    results = Results.open(options.folder)
-    done, planned = results.progress()
-    if done < planned:
-        print(f"{options.folder}: {done} of {planned} points are finished", file=sys.stderr)
-    _show(results, Path(options.out or options.folder))
+    results, shown = Results.open(options.folder), 0
+    while True:
+        done, planned = results.progress()
+        failures = results.failures()
+        over = done + (0 if failures.empty else int(failures["points"].sum())) >= planned
+        if done > shown or not options.follow or over:
+            if done < planned:
+                print(f"{options.folder}: {done} of {planned} points are finished", file=sys.stderr)
+            _show(results, Path(options.out or options.folder))
+            shown = done
+        if over or not options.follow:
+            return
+        time.sleep(options.every)
 
 
 def _cost(options: argparse.Namespace) -> None:
@@ -128,7 +137,7 @@ def _cost(options: argparse.Namespace) -> None:
     from semcom.sweep.cost import measure
 
     costs = measure(
-        options.folder, options.images, options.transmitter, options.receiver, None, options.device
+        options.folder, options.images, options.transmitter, options.receiver, device=options.device
     )
     rows = [list(HEAD), *cost_rows(costs)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
@@ -323,6 +332,12 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="table, figures and HTML report of a finished or running run")
     report.add_argument("folder", type=Path, help="folder of the results")
     report.add_argument("--out", type=Path, help="where to write (default: the same folder)")
+    report.add_argument(
+        "--follow", action="store_true", help="draw it again as the run goes on, until its end"
+    )
+    report.add_argument(
+        "--every", type=_duration, default=10.0, help="seconds between two looks with --follow (default: 10)"
+    )
     report.set_defaults(command=_report)
 
     cost = commands.add_parser(

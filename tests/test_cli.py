@@ -84,6 +84,17 @@ def test_report_of_a_finished_run(finished: Path, tmp_path: Path, capsys: pytest
     assert (tmp_path / "report.html").exists()
 
 
+def test_report_follows_a_run(scenario: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [*MODULE, "run", str(scenario), "--out", str(tmp_path), "--quiet"]
+    with subprocess.Popen([*command, "--no-report"], stdout=subprocess.DEVNULL) as run:
+        while not (tmp_path / "scenario.yaml").exists():
+            assert run.poll() is None, "the run ended before it began"
+            time.sleep(0.05)
+        assert cli.main(["report", str(tmp_path), "--follow", "--every", "0.2"]) == 0
+        assert run.wait(60) == 0
+    assert "embedding" in capsys.readouterr().out and (tmp_path / "report.html").exists()
+
+
 def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     from channels import CHANNELS
     from semcom.systems import SYSTEMS

@@ -115,6 +115,7 @@ class Radio:
     :param antenna_gain_db: of both antennas together, in the direction of the other.
     :param shadow_margin_db: attenuation on top of the mean path loss.
     :param temperature_k: of the noise.
+    :param amplifier_efficiency: radiated over drawn power.
     :raises InputError: for values that make no sense, and for distances and carriers for which the path loss is not
         given.
     """
@@ -129,6 +130,7 @@ class Radio:
     antenna_gain_db: float = 0.0
     shadow_margin_db: float = 0.0
     temperature_k: float = 290.0
+    amplifier_efficiency: float = 0.3
 
     def __post_init__(self) -> None:
         if self.path_loss not in _MODELS:
@@ -143,6 +145,7 @@ class Radio:
         check_number("radio", "antenna_gain_db", self.antenna_gain_db, -200, 200)
         check_number("radio", "shadow_margin_db", self.shadow_margin_db, -100, 100)
         check_number("radio", "temperature_k", self.temperature_k, 1e-3, 1e6)
+        check_number("radio", "amplifier_efficiency", self.amplifier_efficiency, 1e-3, 1)
         owner = f"radio with path_loss {self.path_loss!r}"
         check_number(owner, "carrier_ghz", self.carrier_ghz, *_MODELS[self.path_loss].ghz)
         check_number(owner, "distance_m", self.distance_m, *self._range_m)
@@ -179,6 +182,15 @@ class Radio:
     def transmit_energy_j(self, channel_uses: int) -> float:
         """Radiated energy, transmit power times time on air."""
         return 10 ** (self.tx_power_dbm / 10 - 3) * self.airtime_s(channel_uses)
+
+    def power_for(self, snr_db: float) -> float:
+        """The transmit power [dBm] that gives an SNR, all else equal."""
+        return self.tx_power_dbm + snr_db - self.snr_db
+
+    def drawn_energy_j(self, channel_uses: float, snr_db: float) -> float:
+        """What the amplifier draws to send so many symbols so that they arrive with ``snr_db``."""
+        seconds = channel_uses / (self.bandwidth_mhz * 1e6)
+        return 10 ** (self.power_for(snr_db) / 10 - 3) * seconds / self.amplifier_efficiency
 
     def distance_for(self, snr_db: float) -> float:
         """The distance [m] at which the SNR is ``snr_db``, all else equal.

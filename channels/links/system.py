@@ -70,10 +70,11 @@ def _survival(sent: Sending, shape: Grant, rows: Sequence[int]) -> list[float]:
     """The probability that all code blocks of those rows arrive, rows of one grant."""
     import torch
 
-    x = torch.ones(len(rows), shape.symbols, dtype=torch.complex64)
+    x = torch.full((len(rows), shape.symbols), (1 + 1j) / 2**0.5)  # QPSK, which every channel takes
     seeds = [sent.seeds[r] for r in rows]
     _, no = sent.channel(x, sent.snr_db[list(rows)], seeds, power="trust")
-    sinr = (1 / no.double()).reshape(len(rows), shape.copies, shape.blocks, -1).sum(dim=1)
+    sinr = (1 / no.double()).clamp_min(1e-12)  # Sionna leaves symbols of SINR 0 (erased ones) out of the mean
+    sinr = sinr.reshape(len(rows), shape.copies, shape.blocks, -1).sum(dim=1)
     errors = block_error_rate(sinr, shape.bits_per_symbol, shape.k, shape.n)
     return np.prod(1 - errors, axis=1).tolist()  # type: ignore[no-any-return]
 

@@ -54,8 +54,8 @@ def cost_lines(costs: Costs) -> list[str]:
         "FLOPs are torch's count (codecs outside torch count 0).",
         f"Energy of computing: transmitter {costs.transmitter} ({DEVICES[costs.transmitter].source}), receiver "
         f"{costs.receiver} ({DEVICES[costs.receiver].source}); at peak rate, a lower bound.",
-        f"Energy of sending: path loss {radio.path_loss_db:g} dB, noise figure {radio.noise_figure_db:g} dB, amplifier "
-        f"efficiency {radio.efficiency:g}; {radio.bandwidth_hz / 1e6:g} MHz.",
+        f"Energy of sending: path loss {radio.path_loss_db:.1f} dB, noise figure {radio.noise_figure_db:g} dB, "
+        f"amplifier efficiency {radio.amplifier_efficiency:g}; {radio.bandwidth_mhz:g} MHz.",
     ]
 
 

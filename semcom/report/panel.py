@@ -52,7 +52,8 @@ def panel(example: Example, looks: Mapping[str, Look]) -> Figure:
         if row == 0:
             title = "\n".join(_wrap(outcome.system, 21, 3))
             axes.set_title(title, fontsize=8, fontweight="bold")
-            axes.spines["top"].set(color=looks[outcome.system].colour, linewidth=3)
+            if outcome.system in looks:  # a system without a finished point has no colour yet
+                axes.spines["top"].set(color=looks[outcome.system].colour, linewidth=3)
         if column == 0:
             axes.set_ylabel(f"{signed(outcome.snr_db)} dB", fontsize=9, fontweight="bold", labelpad=4)
     return figure

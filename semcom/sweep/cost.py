@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from channels import Radio
 from channels.errors import InputError, unknown
 from channels.threads import single_thread
 from semcom.sweep.chunk import clean
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FILE = "costs.json"
-BOLTZMANN, KELVIN = 1.380649e-23, 290.0
+# A street canyon without line of sight: about 116 dB of path loss at 3.5 GHz.
+RADIO = Radio(distance_m=200.0, path_loss="umi", line_of_sight=False)
 
 
 @dataclass(frozen=True)
@@ -56,21 +58,6 @@ DEVICES = {
     ),
     "t4": Device(70, 8.1e12, "NVIDIA T4 data sheet: 8.1 FP32 TFLOPS, 70 W"),
 }
-
-
-@dataclass(frozen=True)
-class Radio:
-    """A link budget: what a symbol must be sent with to arrive with an SNR."""
-
-    path_loss_db: float = 120.0  # antenna gains included
-    noise_figure_db: float = 5.0
-    efficiency: float = 0.3  # of the power amplifier
-    bandwidth_hz: float = 1e6  # one channel use is one symbol: 1 / bandwidth seconds
-
-    def joules(self, snr_db: float) -> float:
-        """Energy drawn for one channel use: k T F L SNR / efficiency."""
-        gain = 10 ** ((snr_db + self.path_loss_db + self.noise_figure_db) / 10)
-        return float(BOLTZMANN * KELVIN * gain / self.efficiency)
 
 
 @dataclass(frozen=True)
@@ -143,9 +130,9 @@ class Costs:
         }
         keys = list(zip(points["system"], points["budget_uses"].astype(int), strict=True))
         compute = np.array([joules.get(key, np.nan) for key in keys], dtype=np.float64)
-        sent = points["channel_uses"] * [self.radio.joules(snr) for snr in points["snr_db"]]
+        sent = points["channel_uses"] * [self.radio.drawn_energy_j(1, snr) for snr in points["snr_db"]]
         found = points.assign(compute_j=compute, transmit_j=sent, energy_j=compute + sent)
-        found["airtime_s"] = found["channel_uses"] / self.radio.bandwidth_hz
+        found["airtime_s"] = found["channel_uses"] / (self.radio.bandwidth_mhz * 1e6)
         return found[found["energy_j"].notna()]
 
 
@@ -154,7 +141,7 @@ def measure(
     images: int = 20,
     transmitter: str = "jetson-agx-orin",
     receiver: str = "t4",
-    radio: Radio | None = None,
+    radio: Radio = RADIO,
     device: str = "cpu",
 ) -> Costs:
     """Measure every system and budget of a run on its first link, one image at a time, one thread.
@@ -189,7 +176,7 @@ def measure(
                         _cost(engine, system.label, uses, able[0], min(images + 1, len(engine.dataset)))
                     )
     threads = f"{torch.__version__}, one thread" if device == "cpu" else torch.cuda.get_device_name()
-    return Costs(images, f"torch {threads}", transmitter, receiver, radio or Radio(), tuple(found))
+    return Costs(images, f"torch {threads}", transmitter, receiver, radio, tuple(found))
 
 
 def _cost(engine: Engine, label: str, uses: int, name: str, images: int) -> Cost:

@@ -191,6 +191,21 @@ def test_extreme_snrs() -> None:
         assert [d.ok for d in result.values()] == [ok] * 3, snr_db
 
 
+def test_erased_symbols_count() -> None:
+    """Half of the symbols without any information: not the block error rate of the other half."""
+    sinr = torch.full((2, 600), 1e6, dtype=torch.float64)
+    sinr[1, ::2] = 1e-12
+    lost = system.block_error_rate(sinr, 2, 1050, 1200)
+    assert lost.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["bsc", "erasure"])
+def test_channels_that_take_qpsk_alone_and_that_lose_symbols(name: str, seed: int) -> None:
+    link = channels.DigitalLink(channels.create(name), "qpsk", 308 / 1024, fidelity="system")
+    receptions = link.send([bytes(60)] * 40, [-20.0] * 20 + [40.0] * 20, seed)
+    assert not any(r.ok for r in receptions[:20]) and any(r.ok for r in receptions[20:])
+
+
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_every_row_of_the_tables_is_accepted(number: int) -> None:
     for row in table(number):

@@ -15,20 +15,21 @@ import torch
 
 import semcom
 from channels.errors import InputError
+from channels.links.radio import LIGHT_SPEED, Radio
 from semcom import cli, report
-from semcom.sweep.cost import DEVICES, Costs, Radio, measure, pareto
+from semcom.sweep.cost import DEVICES, Costs, measure, pareto
 from semcom.sweep.results import Results
 from semcom.systems import SYSTEMS
 from semcom.types import Recovered
 from tests.sweep import fakes
 
 LAYER = torch.nn.Linear(10, 20)
-HALF = 32 * 2**20 // 4
+HALF = 48 * 2**20 // 4  # more than malloc ever keeps for itself (32 MiB), so that the peak shows it
 
 
 @pytest.fixture(autouse=True)
 def known() -> Iterator[None]:
-    """A system of which all is known: one layer at the transmitter; 32 MiB and 20 ms at the receiver."""
+    """A system of which all is known: one layer at the transmitter; 48 MiB and 20 ms at the receiver."""
 
     class Known(fakes.Text):
         def transmit(self, images: Any, *rest: Any) -> Any:
@@ -64,13 +65,14 @@ def test_known_costs_are_measured(results: Results) -> None:
     assert 20 <= one.receiver.median_ms <= one.receiver.p95_ms
     assert one.transmitter.median_ms < one.receiver.median_ms
     if Path("/proc/self/clear_refs").exists():
-        assert 25 <= one.receiver.peak_mib < 60
+        assert 40 <= one.receiver.peak_mib < 90
     plain = costs.systems[3]
     assert (plain.transmitter.flops, plain.transmitter.parameters) == (0, 0)
 
 
 def test_energy_by_hand(results: Results) -> None:
-    radio = Radio(path_loss_db=100, noise_figure_db=10, efficiency=0.5, bandwidth_hz=2e6)
+    metres = 10**5 * LIGHT_SPEED / (4 * np.pi * 3.5e9)  # 100 dB of free space
+    radio = Radio(distance_m=metres, noise_figure_db=10, amplifier_efficiency=0.5, bandwidth_mhz=2)
     costs = measure(results.folder, 2, "t4", "jetson-agx-orin", radio)
     frame = results.to_frame()
     found = costs.energies(frame[(frame["system"] == "fake-known") & (frame["budget_uses"] == 400)])
