@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 import os
 from functools import lru_cache
@@ -46,6 +47,11 @@ class Trace(FlatChannel):
         power /= holds @ power / holds.sum()
         self._starts, self._period = times - times[0], float(end - times[0])
         self._gains = np.sqrt(power.clip(FLOOR)).astype(np.complex64)
+
+    def __repr__(self) -> str:
+        """With a hash of what was read: another trace under the same path is another channel."""
+        content = hashlib.sha256(self._starts.tobytes() + self._gains.tobytes()).hexdigest()[:8]
+        return f"{super().__repr__()[:-1]}, content={content!r})"
 
     def draw_gains(self, blocks: int, seed: int) -> NDArray[np.complex64]:
         """One gain a symbol, from a random start."""

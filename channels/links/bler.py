@@ -9,8 +9,8 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
+from functools import cached_property, lru_cache
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -160,7 +160,8 @@ def bler_table(
         "seed": seed,
         "coding": coding,
         "iterations": ITERATIONS,
-        "versions": {name: _version(name) for name in ("semcom", "sionna", "torch")},
+        "versions": {name: version(name) for name in ("sionna", "torch")},
+        "sources": _sources(),
     }
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
     path = _folder() / "bler" / f"{name}.json"
@@ -171,11 +172,13 @@ def bler_table(
     return table
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # run from its source folder
-        return ""
+@lru_cache(maxsize=1)
+def _sources() -> str:
+    """Hash of the radio's own code: a table made by other code is not this channel's."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:32]
 
 
 def _folder() -> Path:
