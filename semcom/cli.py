@@ -210,9 +210,37 @@ def _systems() -> list[tuple[str, str]]:
 
 
 def _channels() -> list[tuple[str, str]]:
+    """By family: flat first, then several antennas, then wideband."""
     from channels import CHANNELS
 
-    return _registry(CHANNELS)
+    lines = _registry(CHANNELS)
+    families = list(dict.fromkeys(["flat", "erasure", "mimo", "massive", "ofdm", *_families(CHANNELS)]))
+    lines.sort(key=lambda line: families.index(CHANNELS[line[0]].facts["family"]))
+    return [(name, f"{CHANNELS[name].facts['family']}: {summary}") for name, summary in lines]
+
+
+def _families(registry: Registry[Any]) -> list[str]:
+    return [entry.facts["family"] for entry in registry.values()]
+
+
+def _impairments() -> list[tuple[str, str]]:
+    from channels import IMPAIRMENTS
+
+    return [
+        (name, f"{IMPAIRMENTS[name].facts['side']}: {summary}") for name, summary in _registry(IMPAIRMENTS)
+    ]
+
+
+def _codings() -> list[tuple[str, str]]:
+    """Codes, and what else may stand under ``coding`` in a scenario's link."""
+    from channels.fec import CODES
+
+    return [
+        *((name, entry.summary) for name, entry in CODES.items()),
+        ("pusch", "5G NR uplink: transport blocks, DMRS and slots, over the channels of family ofdm."),
+        ("ideal", "Capacity bound: a payload arrives if its realisation could carry it."),
+        ("finite", "Finite block length: the normal approximation of Polyanskiy, Poor and Verdu."),
+    ]
 
 
 def _datasets() -> list[tuple[str, str]]:
@@ -244,6 +272,8 @@ def _vlms() -> list[tuple[str, str]]:
 _LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
     "systems": _systems,
     "channels": _channels,
+    "impairments": _impairments,
+    "codings": _codings,
     "scenarios": _scenarios,
     "datasets": _datasets,
     "vlms": _vlms,

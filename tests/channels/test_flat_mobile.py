@@ -175,7 +175,10 @@ def test_files_of_other_makers(tmp_path: Path, seed: int) -> None:
 
 def test_the_file_is_read_once_and_travels(steps: str, seed: int) -> None:
     channel = channels.create("trace", file=steps)
-    assert repr(channel) == f"Trace(file={steps!r}, symbol_rate_khz=100.0)"
+    assert repr(channel).startswith(f"Trace(file={steps!r}, symbol_rate_khz=100.0, content=")
+    other = Path(steps).with_name("other.csv")
+    other.write_text("time_s,snr_db\n0,1\n1,2\n")
+    assert repr(channel)[-10:] != repr(channels.create("trace", file=str(other)))[-10:]
     x = torch.ones(2, 50, dtype=torch.complex64)
     y, no = channel(x, 5.0, seed)
     Path(steps).unlink()
