@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import date
@@ -115,6 +117,74 @@ def demap(bits: int, runs: int) -> dict[str, Any]:
     }
 
 
+def detection(runs: int, antennas: int = 64, users: int = 4) -> dict[str, Any]:
+    """LMMSE detection of one slot of an uplink: Sionna's OFDM equaliser, and ours in its users x users form."""
+    from sionna.phy.mimo import StreamManagement
+    from sionna.phy.ofdm import LMMSEEqualizer, ResourceGrid
+
+    from channels.mimo.detect import equalise
+
+    grid = ResourceGrid(
+        14, 76, 30e3, num_tx=users, num_guard_carriers=(2, 1), dc_null=True,
+        pilot_pattern="kronecker", pilot_ofdm_symbol_indices=[2, 11],
+    )  # fmt: skip
+    used, rng, no = torch.from_numpy(grid.effective_subcarrier_ind), np.random.default_rng(1), 0.1
+    draws = [rng.standard_normal((14, 76, antennas, k, 2)).astype(np.float32) for k in (users, users, 1)]
+    h, x, w = (torch.from_numpy(d.view(np.complex64)[..., 0]) * 0.5**0.5 for d in draws)
+    y = (h * x[:, :, :1]).sum(-1) + no**0.5 * w[..., 0]  # [14, 76, antennas]
+    plain = LMMSEEqualizer(grid, StreamManagement(np.ones((1, users), int), 1))
+    theirs_y = y.permute(2, 0, 1)[None, None]
+    theirs_h = h[:, used].permute(2, 3, 0, 1)[None, None, :, :, None]
+    data = [i for i in range(14) if i not in (2, 11)]
+    our_y, our_h = y[data][:, used].flatten(0, 1), h[data][:, used].flatten(0, 1)
+    variance = torch.full((len(our_y),), no)
+    plain_time, (x_plain, _) = timed(
+        lambda: plain(theirs_y, theirs_h, torch.zeros(1), torch.tensor([no])), runs
+    )
+    our_time, (x_ours, _) = timed(lambda: equalise(our_y, our_h, variance), 5 * runs)
+    return {
+        "antennas": antennas,
+        "users": users,
+        "resource_elements": len(our_y),
+        "plain_us_per_element": 1e6 * plain_time / len(our_y),
+        "ours_us_per_element": 1e6 * our_time / len(our_y),
+        "ratio": plain_time / our_time,
+        "largest_difference": float((x_plain[0, :, 0].T - x_ours).abs().max()),
+    }
+
+
+def memory(channel: str, modulation: str, rate: float) -> dict[str, Any]:
+    """Peak memory that sending one payload of 1 MB adds to a process of its own, and the time it takes."""
+    code = f"""
+import os, time, torch, channels
+torch.set_num_threads(1)
+def peak():
+    return int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) / 1024
+link = channels.DigitalLink(channels.create({channel!r}), {modulation!r}, {rate})
+link.send([bytes(100)], 30.0, 1)
+before, start = peak(), time.process_time()
+arrived = link.send([os.urandom(2**20)], 30.0, 1)[0].ok
+print(peak() - before, time.process_time() - start, arrived)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    mebibytes, seconds, arrived = done.stdout.split()
+    return {
+        "channel": channel, "modulation": modulation, "code_rate": rate,
+        "mib": float(mebibytes), "seconds": float(seconds), "arrived": arrived == "True",
+    }  # fmt: skip
+
+
+def linear(runs: int) -> list[dict[str, float]]:
+    """Time of a link against the payload's length."""
+    link = channels.DigitalLink(channels.create("awgn"), "qam16", 0.5)
+    rng, rows = generator(1, "payload"), []
+    for size in (10_000, 100_000, 1_000_000):
+        payload = rng.bytes(size)
+        seconds, _ = timed(lambda: link.send([payload], 12.0, 1), runs)  # noqa: B023
+        rows.append({"bytes": size, "seconds": seconds, "us_per_byte": 1e6 * seconds / size})
+    return rows
+
+
 def _parts(y: torch.Tensor, no: torch.Tensor) -> Any:
     return zip(y.split(2**11, dim=1), no.split(2**11, dim=1), strict=True)
 
@@ -138,6 +208,10 @@ def main() -> None:
     links = [link(name, args.blocks, args.runs) for name in ("awgn", "rayleigh")]
     whole = whole_link(args.blocks, args.runs)
     demappers = [demap(bits, args.runs) for bits in (4, 6, 8)]
+    massive = detection(args.runs)
+    lengths = linear(1)
+    memories = [memory(*of) for of in (("awgn", "qpsk", 0.2), ("rayleigh", "qpsk", 0.2), ("rayleigh", "qam64", 0.75),
+                                       ("mimo", "qam16", 0.5), ("tdl", "qpsk", 0.5))]  # fmt: skip
 
     print(f"LDPC ({K}, {N}), 16-QAM, 12 SNRs from 0 to 22 dB; CPU ms per block, one thread")
     print(f"{'channel':10} {'Sionna':>8} {'ours':>8} {'ratio':>7}   blocks decided differently")
@@ -157,6 +231,19 @@ def main() -> None:
             f"{row['modulation']:10} {row['plain_msym_per_s']:8.2f} {row['ours_msym_per_s']:8.2f} {row['ratio']:6.1f}x"
         )
 
+    print(
+        f"\nLMMSE, {massive['users']} users to {massive['antennas']} antennas: "
+        f"Sionna {massive['plain_us_per_element']:.1f}, ours {massive['ours_us_per_element']:.2f} us per resource element, {massive['ratio']:.0f}x; "
+        f"largest difference {massive['largest_difference']:.1e}"
+    )
+    for row in lengths:
+        print(f"{row['bytes']:>9} bytes: {row['seconds']:.2f} s, {row['us_per_byte']:.2f} us per byte")
+    for row in memories:
+        print(
+            f"1 MB over {row['channel']}, {row['modulation']} rate {row['code_rate']}: {row['mib']:.0f} MiB, "
+            f"{row['seconds']:.0f} s, arrived: {row['arrived']}"
+        )
+
     result = {
         "date": date.today().isoformat(),
         "command": f"python benchmarks/link.py --blocks {args.blocks} --runs {args.runs}",
@@ -167,6 +254,9 @@ def main() -> None:
         "links": links,
         "digital_link": whole,
         "demappers": demappers,
+        "massive_mimo": massive,
+        "lengths": lengths,
+        "memory": memories,
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n")

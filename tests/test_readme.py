@@ -34,6 +34,25 @@ def test_the_scenario_loads_and_runs(tmp_path: Path) -> None:
     assert {"jpeg", "caption-text", "tokens", "ceiling", "blind"} <= set(frame.system)
 
 
+def test_every_link_of_the_radio_section_sends() -> None:
+    import yaml
+
+    from semcom.link import Link
+    from semcom.scenario import Scenario
+    from semcom.types import Message, Packet
+
+    scenario = Scenario.load("smoke").replace(
+        {"link": yaml.safe_load(block("yaml", "massive-uplink"))["link"]}
+    )
+    assert len({link.entry for link in scenario.links}) == 7
+    for spec in scenario.links:
+        link = Link(spec.channel, spec.options, spec.modulation, spec.code_rate, spec.coding, **spec.features)
+        message = Message((Packet(b"meaning"),))
+        (got,) = link.send([message], 40.0, [1])
+        assert got.packets[0].ok and got.packets[0].payload == b"meaning", spec.label
+        assert 0 < got.ledger.channel_uses <= link.uses(message)
+
+
 def test_the_new_system_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     from semcom import systems
     from semcom.link import Link
