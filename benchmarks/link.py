@@ -233,7 +233,8 @@ def main() -> None:
 
     print(
         f"\nLMMSE, {massive['users']} users to {massive['antennas']} antennas: "
-        f"Sionna {massive['plain_us_per_element']:.1f}, ours {massive['ours_us_per_element']:.2f} us per resource element, {massive['ratio']:.0f}x; "
+        f"Sionna {massive['plain_us_per_element']:.1f}, ours {massive['ours_us_per_element']:.2f} us "
+        f"per resource element, {massive['ratio']:.0f}x; "
         f"largest difference {massive['largest_difference']:.1e}"
     )
     for row in lengths:
