@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from channels.errors import InputError
 
 Seed = int | Sequence[int]
 
+_SIONNA = threading.RLock()  # its configuration belongs to the whole process
 _GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: spreads the rows of one integer seed
 
 
@@ -68,12 +70,13 @@ def sionna_draws(seed: int, purpose: str) -> Iterator[None]:
     from sionna.phy import config
 
     rng = generator(seed, purpose)
-    saved = config._torch_rngs, config._np_rng, config._py_rng
-    config._torch_rngs = {
-        device: torch.Generator(device).manual_seed(int(rng.integers(2**63))) for device in saved[0]
-    }
-    config._np_rng, config._py_rng = rng, random.Random(int(rng.integers(2**63)))
-    try:
-        yield
-    finally:
-        config._torch_rngs, config._np_rng, config._py_rng = saved
+    with _SIONNA:
+        saved = config._torch_rngs, config._np_rng, config._py_rng
+        config._torch_rngs = {
+            device: torch.Generator(device).manual_seed(int(rng.integers(2**63))) for device in saved[0]
+        }
+        config._np_rng, config._py_rng = rng, random.Random(int(rng.integers(2**63)))
+        try:
+            yield
+        finally:
+            config._torch_rngs, config._np_rng, config._py_rng = saved

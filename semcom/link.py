@@ -58,7 +58,7 @@ class Link:
         code_rate: float = 0.5,
         coding: str = "ldpc",
         *,
-        impairments: Sequence[str | Mapping[str, Any]] = (),
+        impairments: Sequence[str | Mapping[str, Any]] | None = None,
         fidelity: str = "link",
         harq: Mapping[str, Any] | None = None,
         protection: Mapping[str, str | float] | None = None,
@@ -126,11 +126,11 @@ class Link:
 
 
 def radio_channel(
-    name: str, options: Mapping[str, Any], impairments: Sequence[str | Mapping[str, Any]] = ()
+    name: str, options: Mapping[str, Any], impairments: Sequence[str | Mapping[str, Any]] | None = None
 ) -> channels.Channel:
     """The channel of that name, with its hardware."""
     channel = channels.create(name, **options)
-    return channels.impaired(channel, impairments) if impairments else channel
+    return channel if impairments is None else channels.impaired(channel, impairments)
 
 
 def _digital(

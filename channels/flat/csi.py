@@ -66,7 +66,7 @@ class PilotFading(BlockFading):
         realisation = super().realise(n, seeds)
         if self.csi != "estimated":
             return realisation
-        length = self.coherence or n
+        length = min(self.coherence or n, n)
         rows = [complex_normal(generator(s, "pilots"), -(-n // length)) for s in seeds]
         return replace(realisation, pilots=torch.from_numpy(np.repeat(rows, length, axis=1)[:, :n]))
 

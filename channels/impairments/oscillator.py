@@ -48,7 +48,7 @@ class Oscillator(Hardware):
         """Turn each sample."""
         import torch
 
-        n, length = len(samples), group if group > 1 else self.block
+        n, length = len(samples), group if group > 1 else min(self.block, len(samples))
         blocks = -(-n // length)
         age = torch.arange(1, length + 1, dtype=torch.float64)
         if draw is not None:

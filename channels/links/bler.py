@@ -25,7 +25,7 @@ from channels.fec.ldpc import ITERATIONS
 from channels.links.digital import DigitalLink
 from channels.links.mcs import MCS, candidates
 
-GRID = tuple(float(s) for s in np.arange(-12, 40.5, 0.5))  # SNRs [dB] between which a waterfall is looked for
+GRID = tuple(float(s) for s in np.arange(-30, 40.5, 0.5))  # SNRs [dB] between which a waterfall is looked for
 _FORMAT = 1  # of the files; another number makes old ones measured again
 
 

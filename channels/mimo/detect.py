@@ -81,7 +81,8 @@ def _equalise(y: Tensor, h: Tensor, no: Tensor, detector: str) -> tuple[Tensor, 
     else:
         # The floor, 120 dB below the sum of all powers, keeps the inverse positive where H has too low a rank.
         floor = total(power) * 1e-12 + 1e-30
-        filters = inverse(loaded(products, no.maximum(floor) if detector == "lmmse" else floor))
+        no, load = (no.maximum(floor),) * 2 if detector == "lmmse" else (no, floor)
+        filters = inverse(loaded(products, load))
         matched = times(filters, matched)
         # Hermitian A and B: (A B)_kk = sum_j Re A_jk conj(B_jk)
         gain = total(filters[0] * products[0] + filters[1] * products[1]).clamp_min(1e-30)
@@ -119,7 +120,7 @@ def detect(y: Tensor, h: Tensor, no: Tensor, bits: int, detector: str) -> Tensor
         for received, channel in zip(y, h, strict=True):
             pieces = zip(received.split(step), channel.split(step), strict=True)
             rows.append(torch.cat([block(a, b, white.expand(len(a), -1, -1)) for a, b in pieces]))
-    return torch.stack(rows).float()
+    return torch.stack(rows).float().nan_to_num_(nan=0.0)  # at extreme SNRs: the detector says nothing
 
 
 @lru_cache(16)

@@ -103,7 +103,7 @@ class Massive(Channel):
             h = planes(realisation.h[:, i : i + step], 2)
             noise = None if pilots is None else planes(pilots[:, i : i + step], 2)
             parts.append(self._equalised(h, noise, no.cpu().double()))
-        length = self.coherence or x.shape[1]
+        length = min(self.coherence or x.shape[1], x.shape[1])
         each = [
             torch.cat(part, dim=1).float().repeat_interleave(length, dim=1)[:, : x.shape[1]].to(x.device)
             for part in zip(*parts, strict=True)
@@ -152,7 +152,7 @@ class Massive(Channel):
         import torch
 
         bits = torch.log2(1 + self._own(realisation) / no).float()
-        return bits.repeat_interleave(self.coherence or n, dim=1)[:, :n]
+        return bits.repeat_interleave(min(self.coherence or n, n), dim=1)[:, :n]
 
     def gain(self, n: int, seeds: Sequence[int]) -> Tensor:
         """Mean of |h|^2 over antennas and blocks."""

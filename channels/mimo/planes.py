@@ -103,7 +103,7 @@ def inverse(a: Planes) -> Planes:
 
     first, u, rest = _schur(a)
     if rest is None:
-        return first[None, None], a[1]
+        return first[None, None], torch.zeros_like(a[1])  # of a diagonal, what is there is rounding
     rest = inverse(rest)
     v = times(rest, u)
     corner = first + total(u[0] * v[0] + u[1] * v[1])

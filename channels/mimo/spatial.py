@@ -47,11 +47,11 @@ class MIMO(Channel):
     Symbol i of a row goes over stream i mod ``streams`` of channel use i // ``streams``, with power 1 / ``streams``
     in each. Streams without a symbol in the last use are silent.
 
-    :param streams: None: all transmit antennas without precoding, min(tx, rx) with "svd", 1 otherwise.
+    :param streams: None: all transmit antennas without precoder, min(tx, rx) with "svd", 1 otherwise.
     :param detector: "lmmse", "zf", "mrc" (one stream), or the joint detectors "kbest" and "ep", for QAM: where they
         are asked for analog symbols, they equalise with LMMSE. K-best keeps 64 candidates and is worse than LMMSE at
         SNRs where far more than 64 are likely.
-    :param precoding: "none": an antenna a stream; "svd": the strongest eigenbeams, known to the transmitter, with
+    :param precoder: "none": an antenna a stream; "svd": the strongest eigenbeams, known to the transmitter, with
         equal powers [Tse & Viswanath 2005, sec. 7.1.1]; "mrt": the strongest alone; "alamouti": space-time block
         code of two antennas and two channel uses, unknown to the transmitter [Alamouti 1998].
     :param coherence: channel uses (of data) that share one H; None: the whole row.
@@ -68,7 +68,7 @@ class MIMO(Channel):
         rx_antennas: int = 2,
         streams: int | None = None,
         detector: str = "lmmse",
-        precoding: str = "none",
+        precoder: str = "none",
         coherence: int | None = None,
         correlation: float = 0.0,
         csi: str = "perfect",
@@ -77,18 +77,18 @@ class MIMO(Channel):
         for field, antennas in (("tx_antennas", tx_antennas), ("rx_antennas", rx_antennas)):
             check_number(self.name, field, antennas, 1, 64, whole=True)
         arrays.check_choice(self.name, "detector", detector, DETECTORS)
-        arrays.check_choice(self.name, "precoding", precoding, PRECODINGS)
+        arrays.check_choice(self.name, "precoder", precoder, PRECODINGS)
         arrays.check_choice(self.name, "csi", csi, arrays.CSI)
         arrays.check_coherence(self.name, coherence)
         arrays.check_correlation(self.name, correlation)
         arrays.check_pilots(self.name, csi, pilots)
         most = min(tx_antennas, rx_antennas)
-        default = {"none": tx_antennas, "svd": most}.get(precoding, 1)
+        default = {"none": tx_antennas, "svd": most}.get(precoder, 1)
         if streams is not None:
             check_number(self.name, "streams", streams, 1, whole=True)
         self.tx_antennas, self.rx_antennas = tx_antennas, rx_antennas
         self.streams = default if streams is None else streams
-        self.detector, self.precoding, self.coherence = detector, precoding, coherence
+        self.detector, self.precoder, self.coherence = detector, precoder, coherence
         self.correlation, self.csi = float(correlation), csi
         self.pilots = (pilots or 1) if csi == "estimated" else None
         problem = self._problem(most)
@@ -99,18 +99,18 @@ class MIMO(Channel):
         """What is wrong with the options taken together."""
         antennas, streams = f"{self.tx_antennas} transmit antennas", self.streams
         both = f"{antennas} and {self.rx_antennas} receive antennas"
-        if self.precoding == "none" and streams != self.tx_antennas:
-            return f"streams must be {self.tx_antennas} without precoding, one an antenna, not {streams}"
-        if self.precoding == "svd" and streams > most:
+        if self.precoder == "none" and streams != self.tx_antennas:
+            return f"streams must be {self.tx_antennas} without precoder, one an antenna, not {streams}"
+        if self.precoder == "svd" and streams > most:
             return f"streams must be at most {most} with {both}, not {streams}"
-        if self.precoding in ("mrt", "alamouti") and streams != 1:
-            return f"streams must be 1 with precoding {self.precoding!r}, not {streams}"
-        if self.precoding == "alamouti" and self.tx_antennas != 2:
-            return f"precoding 'alamouti' must have 2 transmit antennas, not {self.tx_antennas}"
-        if self.precoding == "alamouti" and (self.coherence or 2) % 2:
-            return f"coherence must be even with precoding 'alamouti', whose code takes 2 uses, not {self.coherence}"
-        if self.precoding in ("svd", "mrt") and self.csi == "estimated":
-            return f"csi must be 'perfect' with precoding {self.precoding!r}, which needs it at the transmitter too"
+        if self.precoder in ("mrt", "alamouti") and streams != 1:
+            return f"streams must be 1 with precoder {self.precoder!r}, not {streams}"
+        if self.precoder == "alamouti" and self.tx_antennas != 2:
+            return f"precoder 'alamouti' must have 2 transmit antennas, not {self.tx_antennas}"
+        if self.precoder == "alamouti" and (self.coherence or 2) % 2:
+            return f"coherence must be even with precoder 'alamouti', whose code takes 2 uses, not {self.coherence}"
+        if self.precoder in ("svd", "mrt") and self.csi == "estimated":
+            return f"csi must be 'perfect' with precoder {self.precoder!r}, which needs it at the transmitter too"
         if self.detector in ("zf", "kbest") and streams > self.rx_antennas:
             return f"detector {self.detector!r} must have at most {self.rx_antennas} streams with {both}, not {streams}"
         if self.detector == "mrc" and streams > 1:
@@ -120,7 +120,7 @@ class MIMO(Channel):
     @property
     def _span(self) -> int:
         """Channel uses that are detected together, which the code of Alamouti turns into rows of a taller H."""
-        return 2 if self.precoding == "alamouti" else 1
+        return 2 if self.precoder == "alamouti" else 1
 
     @property
     def _width(self) -> int:
@@ -173,7 +173,7 @@ class MIMO(Channel):
         """What the streams see of ``h`` [batch, blocks, rx, tx]: [batch, blocks, rows, streams]."""
         import torch
 
-        if self.precoding in ("svd", "mrt"):
+        if self.precoder in ("svd", "mrt"):
             # The transmitter sends along right singular vectors, the receiver looks along left ones.
             values = np.linalg.svd(h.numpy(), compute_uv=False)[..., : self.streams]
             return torch.diag_embed(torch.from_numpy(values / np.float32(self.streams**0.5))).to(h.dtype)
@@ -182,7 +182,7 @@ class MIMO(Channel):
             turn = turn.T.reshape(*turn.shape, *[1] * 3)
             real, imag = (total(turn * part.transpose(0, 1)[:, None]) for part in planes(h, 2))
             h = torch.complex(real.float(), imag.float()).permute(2, 3, 1, 0)
-        if self.precoding == "alamouti":  # second use conjugated: y2* = (h2* s1 - h1* s2) / sqrt(2) + w2*
+        if self.precoder == "alamouti":  # second use conjugated: y2* = (h2* s1 - h1* s2) / sqrt(2) + w2*
             h = torch.cat([h, torch.stack([h[..., 1].conj(), -h[..., 0].conj()], dim=-1)], dim=-2)
         return torch.view_as_complex(torch.view_as_real(h) / h.shape[-1] ** 0.5)
 
@@ -202,7 +202,7 @@ class MIMO(Channel):
         spread = torch.from_numpy(arrays.exponential(self.tx_antennas, self.correlation)[1].T ** 2)
         error = v * e / (v + e)
         error = total(spread[..., None, None] * error.movedim(-1, 0)[:, None]).movedim(0, -1)
-        if self.precoding == "alamouti":
+        if self.precoder == "alamouti":
             error = torch.cat([error, error.flip(-1)], dim=-2)
         return self._columns(torch.view_as_complex(weight * h)), error / self.tx_antennas
 

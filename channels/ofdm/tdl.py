@@ -84,7 +84,7 @@ def check_delay_spread(channel: Wideband, delay_spread_ns: float) -> None:
 
 def check_memory(channel: Wideband) -> None:
     """:class:`InputError` where the rays of one user's drop would take more than 2 GB in Sionna."""
-    pairs = channel.tx_antennas * channel.rx_antennas
+    pairs = channel.tx_antennas * channel.rx_antennas * channel.users
     longest = 2**31 // (_RAYS * SYMBOLS * pairs)
     if channel.drop_slots > longest:
         raise InputError(

@@ -103,6 +103,12 @@ class Wideband(Channel):
                     f"{self.name}: {field} must be 1, not {getattr(self, field)}, in the {self.direction} of "
                     f"{self.users} users: they have one antenna each"
                 )
+        if self.precoder != "rzf" and not self._downlink:
+            raise InputError(f"{self.name}: precoder {self.precoder!r} is for the downlink of several users")
+        if self.detector != "lmmse" and self._downlink:
+            raise InputError(
+                f"{self.name}: detector {self.detector!r} is for the uplink; the downlink has a precoder"
+            )
         zero_forcing = self.precoder if self._downlink else self.detector
         antennas = "tx_antennas" if self._downlink else "rx_antennas"
         if zero_forcing in ("zf", "kbest") and streams > getattr(self, antennas):

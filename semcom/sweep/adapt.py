@@ -32,6 +32,7 @@ def resolved(scenario: Scenario) -> Scenario:
 def _adapted(scenario: Scenario, group: list[LinkSpec]) -> list[LinkSpec]:
     """The candidates that are chosen at some SNR, each with its SNRs."""
     import channels
+    from channels.fec import code_rate
     from semcom.link import radio_channel
 
     first = group[0]
@@ -39,17 +40,17 @@ def _adapted(scenario: Scenario, group: list[LinkSpec]) -> list[LinkSpec]:
         raise InputError(
             f"link: adaptive mcs is for coding 'ldpc' without {', '.join(sorted(first.features)) or first.coding}"
         )
-    channel = radio_channel(first.channel, first.options, first.features.get("impairments", ()))
+    channel = radio_channel(first.channel, first.options, first.features.get("impairments"))
     assert first.target_bler is not None
     adaptive = channels.AdaptiveLink(channel, [link.mcs for link in group], first.target_bler)
     chosen: dict[tuple[str, float], list[float]] = {}
     for snr_db in scenario.snr_db:
         scheme = adaptive.choice(snr_db).mcs
-        chosen.setdefault((scheme.modulation, float(scheme.code_rate)), []).append(snr_db)
+        chosen.setdefault((scheme.modulation, float(code_rate(scheme.code_rate))), []).append(snr_db)
     return [
         replace(link, snr_db=tuple(snrs), target_bler=None)
         for link in group
-        if (snrs := chosen.get((link.modulation, link.code_rate)))
+        if (snrs := chosen.get((link.modulation, float(code_rate(link.code_rate)))))
     ]
 
 

@@ -91,6 +91,10 @@ def _foreign(scenario: Scenario) -> Iterator[tuple[str, str]]:
 
     used: list[Any] = [DATASETS.find(scenario.data.name), *(CHANNELS.find(x.channel) for x in scenario.links)]
     used += [*(SYSTEMS.find(s.name) for s in scenario.systems), *(TASKS.find(t.name) for t in scenario.tasks)]
+    for link in scenario.links:
+        for file in (link.options.get("file"), link.options.get("scene")):  # a trace, a user's own scene
+            if isinstance(file, str) and Path(file).is_file():
+                yield file, hashlib.blake2b(Path(file).read_bytes(), digest_size=8).hexdigest()
     for entry in used:
         try:
             path = Path(inspect.getfile(entry.make)).resolve()

@@ -44,7 +44,7 @@ def test_codes_fill_bursts(seed: int) -> None:
     strong = channels.DigitalLink(channel, code_rate=0.2).send(sent, 12.0, seed)
     weak = channels.DigitalLink(channel, code_rate=0.9).send(sent, 12.0, seed)
     assert all(r.ok and r.payload == p for r, p in zip(strong, sent, strict=True))
-    assert not any(r.ok for r in weak)
+    assert not any(r.payload == p for r, p in zip(weak, sent, strict=True))  # a CRC passes once in 2^16
 
 
 def test_each_burst_is_lost_alone(seed: int) -> None:

@@ -82,6 +82,7 @@ def test_no_sweep_there(tmp_path: Path) -> None:
     [
         ("snr_bandwidth", {"sweep.snr_db": [0, 15], "sweep.channel_uses": [96, 768]}),
         ("tokens_bits", {"systems.tokens.keep": [4, 8], "systems.tokens.bits": [1, 4]}),
+        ("antennas_snr", {"link.tx_antennas": [1, 2], "link.rx_antennas": [1, 2], "sweep.snr_db": [0, 10]}),
     ],
 )
 def test_scripts(
@@ -103,7 +104,7 @@ def test_scripts(
     monkeypatch.setattr(sys, "argv", [name, "--samples", "3", "--out", str(tmp_path)])
     script.main()
     shown = capsys.readouterr().out
-    assert "768" in shown if name == "snr_bandwidth" else "outage" in shown
+    assert {"snr_bandwidth": "768", "tokens_bits": "outage", "antennas_snr": "link.rx_antennas"}[name] in shown
 
 
 def test_dry_run_counts_exactly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,13 +24,13 @@ OPTIONS: list[dict[str, Any]] = [
     {"tx_antennas": 1, "rx_antennas": 4, "detector": "mrc"},
     {"tx_antennas": 4, "rx_antennas": 8, "detector": "zf", "coherence": 2},
     {"tx_antennas": 3, "rx_antennas": 2},
-    {"tx_antennas": 4, "rx_antennas": 3, "precoding": "svd", "coherence": 4},
-    {"tx_antennas": 4, "rx_antennas": 2, "precoding": "svd", "streams": 1, "correlation": 0.5},
-    {"tx_antennas": 3, "rx_antennas": 1, "precoding": "mrt", "detector": "mrc"},
-    {"rx_antennas": 3, "precoding": "alamouti", "coherence": 6},
+    {"tx_antennas": 4, "rx_antennas": 3, "precoder": "svd", "coherence": 4},
+    {"tx_antennas": 4, "rx_antennas": 2, "precoder": "svd", "streams": 1, "correlation": 0.5},
+    {"tx_antennas": 3, "rx_antennas": 1, "precoder": "mrt", "detector": "mrc"},
+    {"rx_antennas": 3, "precoder": "alamouti", "coherence": 6},
     {"tx_antennas": 4, "rx_antennas": 4, "correlation": 0.6, "coherence": 3},
     {"tx_antennas": 3, "rx_antennas": 4, "csi": "estimated", "correlation": 0.6, "coherence": 5},
-    {"precoding": "alamouti", "csi": "estimated", "pilots": 2, "correlation": 0.4},
+    {"precoder": "alamouti", "csi": "estimated", "pilots": 2, "correlation": 0.4},
     {"tx_antennas": 3, "rx_antennas": 3, "detector": "ep", "csi": "estimated"},
     {"tx_antennas": 3, "rx_antennas": 3, "detector": "kbest", "coherence": 2},
 ]
@@ -74,11 +74,11 @@ def test_total_transmit_power_is_one(options: dict[str, Any], seed: int) -> None
     channel, n = mimo(**options), 3000
     real = channel.realise(n, [seed + i for i in range(300)])
     power = real.columns.abs().square().sum(dim=(2, 3)).double()  # [batch, blocks]
-    if channel.precoding in ("svd", "mrt"):  # the strongest of all directions
+    if channel.precoder in ("svd", "mrt"):  # the strongest of all directions
         beams = torch.linalg.svdvals(real.h)[..., : channel.streams].square().sum(dim=-1) / channel.streams
         assert torch.allclose(power, beams.double(), rtol=1e-4)
         return
-    mean = power.mean(dim=1) / channel.rx_antennas / (2 if channel.precoding == "alamouti" else 1)
+    mean = power.mean(dim=1) / channel.rx_antennas / (2 if channel.precoder == "alamouti" else 1)
     assert float(mean.mean()) == pytest.approx(1, abs=5 * float(mean.std()) / 300**0.5)
 
 
@@ -113,7 +113,7 @@ def test_a_longer_row_starts_like_a_shorter_one(options: dict[str, Any], seed: i
     channel = mimo(**options)
     y, no = channel(qpsk(1, 60, seed), 8.0, seed)
     for uses in (1, 2, 7):
-        n = uses * channel.streams * (2 if channel.precoding == "alamouti" else 1)
+        n = uses * channel.streams * (2 if channel.precoder == "alamouti" else 1)
         short = channel(qpsk(1, 60, seed)[:, :n], 8.0, seed)
         assert torch.equal(short[0], y[:, :n]) and torch.equal(short[1], no[:, :n])
 
@@ -155,12 +155,12 @@ def test_capacities_are_those_of_the_textbook(seed: int) -> None:
         expected = np.linalg.slogdet(np.eye(channel.rx_antennas) + gram)[1] / np.log(2) / streams
         bits = channel.capacity(n, channel.realise(n, [seed]), torch.tensor([[no]]))[0]
         np.testing.assert_allclose(bits, np.repeat(expected, 4 * streams)[:n], rtol=1e-4)
-        beams = mimo(coherence=4, precoding="svd", **options)  # no water-filling: equal power in each beam
+        beams = mimo(coherence=4, precoder="svd", **options)  # no water-filling: equal power in each beam
         values = np.linalg.svd(matrices(beams, n, seed), compute_uv=False)
         expected = np.log2(1 + values**2 / no / 2).mean(axis=1)
         bits = beams.capacity(n, beams.realise(n, [seed]), torch.tensor([[no]]))[0]
         np.testing.assert_allclose(bits, np.repeat(expected, 8)[:n], rtol=1e-4)
-    coded = mimo(precoding="alamouti", rx_antennas=2)
+    coded = mimo(precoder="alamouti", rx_antennas=2)
     power = (np.abs(matrices(coded, 2, seed)) ** 2).sum()
     bits = coded.capacity(2, coded.realise(2, [seed]), torch.tensor([[no]]))
     np.testing.assert_allclose(bits, np.log2(1 + power / 2 / no), rtol=1e-4)
@@ -211,9 +211,9 @@ def test_uncoded_bit_error_rate_is_that_of_sionna(
         ({"tx_antennas": 1, "rx_antennas": 1}, 1, 0.0),
         ({"tx_antennas": 1, "rx_antennas": 2, "detector": "mrc"}, 2, 0.0),
         ({"tx_antennas": 1, "rx_antennas": 4}, 4, 0.0),
-        ({"tx_antennas": 3, "rx_antennas": 1, "precoding": "mrt"}, 3, 0.0),
-        ({"rx_antennas": 1, "precoding": "alamouti", "coherence": 2}, 2, 3.0103),
-        ({"rx_antennas": 2, "precoding": "alamouti", "coherence": 2, "detector": "zf"}, 4, 3.0103),
+        ({"tx_antennas": 3, "rx_antennas": 1, "precoder": "mrt"}, 3, 0.0),
+        ({"rx_antennas": 1, "precoder": "alamouti", "coherence": 2}, 2, 3.0103),
+        ({"rx_antennas": 2, "precoder": "alamouti", "coherence": 2, "detector": "zf"}, 4, 3.0103),
         # ZF of K streams: |h|^2 of M - K + 1 antennas, at the power of one stream
         ({"tx_antennas": 2, "rx_antennas": 3, "detector": "zf"}, 2, 3.0103),
     ],
@@ -259,8 +259,8 @@ def test_streams_without_a_symbol_are_silent(seed: int) -> None:
 
 def test_uses() -> None:
     assert [mimo().uses(n) for n in (0, 1, 2, 3, 100)] == [0, 1, 1, 2, 50]
-    assert [mimo(precoding="alamouti").uses(n) for n in (0, 1, 2, 3)] == [0, 2, 2, 4]
-    assert mimo(tx_antennas=4, rx_antennas=2, precoding="svd").uses(9) == 5
+    assert [mimo(precoder="alamouti").uses(n) for n in (0, 1, 2, 3)] == [0, 2, 2, 4]
+    assert mimo(tx_antennas=4, rx_antennas=2, precoder="svd").uses(9) == 5
     pilots = mimo(tx_antennas=4, rx_antennas=4, csi="estimated", coherence=10, pilots=2)
     assert [pilots.uses(n) for n in (0, 1, 40, 41)] == [0, 1 + 8, 10 + 8, 11 + 16]
     assert mimo(csi="estimated").uses(200) == 102
@@ -302,23 +302,23 @@ def test_threads_change_nothing(seed: int) -> None:
     [
         ({"tx_antennas": 0}, "tx_antennas must be a whole number >= 1 and <= 64, not 0"),
         ({"rx_antennas": 2.0}, "rx_antennas must be a whole number"),
-        ({"streams": 3}, "streams must be 2 without precoding, one an antenna, not 3"),
-        ({"streams": 1}, "streams must be 2 without precoding"),
+        ({"streams": 3}, "streams must be 2 without precoder, one an antenna, not 3"),
+        ({"streams": 1}, "streams must be 2 without precoder"),
         ({"streams": 0}, "streams must be a whole number >= 1"),
         (
-            {"streams": 3, "precoding": "svd"},
+            {"streams": 3, "precoder": "svd"},
             "streams must be at most 2 with 2 transmit antennas and 2 receive",
         ),
-        ({"streams": 2, "precoding": "mrt"}, "streams must be 1 with precoding 'mrt', not 2"),
-        ({"tx_antennas": 4, "precoding": "alamouti"}, "'alamouti' must have 2 transmit antennas, not 4"),
-        ({"coherence": 3, "precoding": "alamouti"}, "coherence must be even"),
+        ({"streams": 2, "precoder": "mrt"}, "streams must be 1 with precoder 'mrt', not 2"),
+        ({"tx_antennas": 4, "precoder": "alamouti"}, "'alamouti' must have 2 transmit antennas, not 4"),
+        ({"coherence": 3, "precoder": "alamouti"}, "coherence must be even"),
         ({"tx_antennas": 3, "detector": "zf"}, "detector 'zf' must have at most 2 streams"),
         ({"tx_antennas": 3, "detector": "kbest"}, "detector 'kbest' must have at most 2 streams"),
         ({"detector": "mrc"}, "not 'mrc'"),
         ({"detector": "mmse"}, "Did you mean 'lmmse'"),
-        ({"precoding": "svt"}, "Did you mean 'svd'"),
+        ({"precoder": "svt"}, "Did you mean 'svd'"),
         ({"csi": "estimate"}, "Did you mean 'estimated'"),
-        ({"csi": "estimated", "precoding": "svd"}, "csi must be 'perfect' with precoding 'svd'"),
+        ({"csi": "estimated", "precoder": "svd"}, "csi must be 'perfect' with precoder 'svd'"),
         ({"csi": "estimated", "pilots": 0}, "pilots must be a whole number >= 1"),
         ({"pilots": 2}, "pilots must be left out"),
         ({"correlation": 1.0}, "correlation must be below 1"),
