@@ -22,7 +22,7 @@ from sionna.phy.mapping import Demapper, Mapper
 
 import channels
 from channels import fec
-from channels.fec.bits import crc, scrambling, to_bits
+from channels.fec.bits import scrambling, to_bits
 from channels.ledger import Ledger
 from semcom import data, systems, tasks
 from semcom.link import Link, derive_seed
@@ -54,7 +54,7 @@ def over_the_air(
     grant = fec.grant(len(packet.payload), bits, code_rate)
     encoder, mapper, demapper, decoder = blocks(grant.k, grant.n, bits)
     info = torch.zeros(grant.blocks * grant.k)
-    sent = torch.from_numpy(to_bits(packet.payload + crc(packet.payload)).copy())
+    sent = torch.from_numpy(to_bits(packet.payload + fec.checksum(packet.payload)).copy())
     info[: len(sent)] = sent
     mask = torch.from_numpy(scrambling(grant.code_bits).copy()).float()
     code = encoder(info.reshape(grant.blocks, grant.k)).reshape(1, -1).tile(grant.copies)

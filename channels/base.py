@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -39,6 +40,7 @@ class Channel(ABC):
 
     name: ClassVar[str] = ""
     differentiable: ClassVar[bool] = True  # gradients of y with respect to x
+    modulations: ClassVar[tuple[str, ...] | None] = None  # that it carries; None: all, and analog symbols too
 
     @property
     def equalises(self) -> bool:
@@ -215,8 +217,8 @@ def check_number(
     owner: str, field: str, value: object, low: float, high: float = float("inf"), whole: bool = False
 ) -> None:
     """:class:`InputError` unless ``value`` is a (whole) number in [low, high]."""
-    kind = int if whole else int | float
-    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+    kind = numbers.Integral if whole else numbers.Real
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:  # type: ignore[operator]
         number, top = (
             ("a whole number" if whole else "a number"),
             ("" if high == float("inf") else f" and <= {high:g}"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from channels.errors import unknown
+from channels.errors import one_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,8 +19,7 @@ _CHUNK = 2**14  # symbols demapped at once, which bounds the memory
 
 def bits_per_symbol(modulation: str) -> int:
     """2, 4, 6 or 8; :class:`InputError` for a modulation that is not known."""
-    if modulation not in MODULATIONS:
-        raise unknown("modulation", modulation, MODULATIONS)
+    one_of("modulation", modulation, MODULATIONS)
     return MODULATIONS[modulation]
 
 

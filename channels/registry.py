@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from channels.errors import InputError, unknown
+from channels.errors import InputError, one_of, unknown
 
 T = TypeVar("T")
 
@@ -51,8 +51,7 @@ class Registry(dict[str, Entry[T]]):
 
     def find(self, name: str) -> Entry[T]:
         """The entry of that name; :class:`InputError` with a suggestion when there is none."""
-        if name not in self:
-            raise unknown(self.kind, name, self)
+        one_of(self.kind, name, self)
         return self[name]
 
     def create(self, name: str, /, *args: Any, **options: Any) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -53,7 +54,7 @@ def selftest(seconds: float = 30.0) -> list[Check]:
     :param seconds: about how long it may take on one core of 2023; more means closer tolerances. Monte-Carlo
         tolerances are four standard deviations, seeds are fixed: the same numbers come out everywhere.
     """
-    if not 0 < seconds < float("inf"):
+    if isinstance(seconds, bool) or not isinstance(seconds, numbers.Real) or not 0 < seconds < float("inf"):
         raise InputError(f"seconds must be a positive number, not {seconds!r}")
     scale = seconds / 30
     names = [name for name in sorted(CHANNELS) if "needs" not in CHANNELS[name].facts]

@@ -104,7 +104,7 @@ def encode(payloads: Sequence[bytes], shape: Grant, version: int = 0) -> Bits:
     k, blocks = shape.k, shape.blocks
     bits = np.zeros((len(payloads), blocks * k), np.uint8)
     for row, payload in zip(bits, payloads, strict=True):
-        sent = to_bits(payload + _check(payload))
+        sent = to_bits(payload + checksum(payload))
         row[: len(sent)] = sent
     encoder = code(shape) if version == 0 else ldpc(k, shape.n, shape.bits_per_symbol, (version,))
     sent_bits = encoder.encode(bits.reshape(-1, k)).reshape(len(payloads), -1)
@@ -118,10 +118,10 @@ def payload_of(bits: Bits, payload_bytes: int) -> tuple[bytes, bool]:
     """The payload in decoded information bits, and the verdict of its CRC."""
     data = to_bytes(bits[: 8 * (payload_bytes + crc_bytes(payload_bytes))])
     payload, check = data[:payload_bytes], data[payload_bytes:]
-    return payload, _check(payload) == check
+    return payload, checksum(payload) == check
 
 
-def _check(payload: bytes) -> bytes:
+def checksum(payload: bytes) -> bytes:
     """The CRC, masked as TS 38.212 masks that of control information with the receiver's identity.
 
     Without a mask, zeros pass their CRC, and zeros are what some decoders make of a signal that never came.

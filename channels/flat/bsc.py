@@ -27,6 +27,7 @@ class BSC(FlatChannel):
     gradients pass. Capacity: 2 (1 - H2(p)) bit per channel use.   [Cover & Thomas 2006, sec. 7.1.4]
     """
 
+    modulations: ClassVar[tuple[str, ...] | None] = ("qpsk",)
     differentiable: ClassVar[bool] = False
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from channels.base import check_number
 from channels.draws import complex_normal, generator
-from channels.errors import InputError, unknown
+from channels.errors import InputError, one_of
 from channels.flat.fading import BlockFading, FlatRealisation, equalise
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ class PilotFading(BlockFading):
 
     def __init__(self, coherence: int | None = None, csi: str = "perfect", pilots: int | None = None) -> None:
         super().__init__(coherence)
-        if csi not in CSI:
-            raise unknown(f"csi of channel {self.name!r}:", csi, CSI)
+        one_of(f"csi of channel {self.name!r}:", csi, CSI)
         if csi == "none" and not self.mean:
             raise InputError(
                 f"{self.name}: csi must be 'perfect' or 'estimated', not 'none': its gain has mean 0, so that "

@@ -8,7 +8,7 @@ import numpy as np
 
 from channels.base import check_number
 from channels.draws import complex_normal, generator
-from channels.errors import InputError, unknown
+from channels.errors import InputError, one_of
 from channels.impairments.base import Impairment, register
 from channels.impairments.waveform import qpsk
 
@@ -34,8 +34,7 @@ class Interference(Impairment):
         self, sir_db: float = 10.0, symbols: Literal["gaussian", "qpsk"] = "gaussian", fading: bool = False
     ) -> None:
         check_number(self.name, "sir_db", sir_db, -100, 200)
-        if symbols not in SYMBOLS:
-            raise unknown(f"symbols of {self.name}:", symbols, SYMBOLS)
+        one_of(f"symbols of {self.name}:", symbols, SYMBOLS)
         if not isinstance(fading, bool):
             raise InputError(f"{self.name}: fading must be true or false, not {fading!r}")
         self.sir_db, self.symbols, self.fading = float(sir_db), symbols, fading

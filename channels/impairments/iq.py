@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 from channels.base import check_number
-from channels.errors import unknown
+from channels.errors import one_of
 from channels.impairments.base import Distorted, Hardware, register
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ class IQImbalance(Hardware):
     ) -> None:
         check_number(self.name, "gain_db", gain_db, -20, 20)
         check_number(self.name, "phase_deg", phase_deg, -80, 80)
-        if side not in ("transmitter", "receiver"):
-            raise unknown(f"side of {self.name}:", side, ("transmitter", "receiver"))
+        one_of(f"side of {self.name}:", side, ("transmitter", "receiver"))
         self.gain_db, self.phase_deg, self.side = float(gain_db), float(phase_deg), side
 
     @property

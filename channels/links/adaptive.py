@@ -10,10 +10,11 @@ from functools import cached_property
 from channels.base import Channel, check_number, snr_rows
 from channels.draws import Seed, row_seeds
 from channels.errors import InputError
-from channels.links.bler import BlerTable, bler_table
+from channels.links.bler import BlerTable, bler_table, snr_list
 from channels.links.digital import DigitalLink
 from channels.links.mcs import MCS, candidates
 from channels.links.reception import Reception
+from channels.links.sending import check_length, packets
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,10 @@ class AdaptiveLink:
         check_number("AdaptiveLink", "blocks", blocks, 1, whole=True)
         self.channel, self.target_bler, self.coding = channel, float(target_bler), coding
         self.mcs = candidates(mcs)
-        self.payload_bytes, self.blocks = payload_bytes, blocks
+        self.payload_bytes, self.blocks = check_length(payload_bytes), int(blocks)
         self._links = {m: DigitalLink(channel, m.modulation, m.code_rate, coding) for m in self.mcs}
         for link in self._links.values():
-            link.grant(payload_bytes)  # an InputError now rather than in the middle of a sweep
+            link.grant(self.payload_bytes)  # an InputError now rather than in the middle of a sweep
 
     @cached_property
     def table(self) -> BlerTable:
@@ -98,9 +99,8 @@ class AdaptiveLink:
         protection: Sequence[str] | None = None,
     ) -> list[Reception]:
         """:meth:`DigitalLink.send`, each payload over the link of its SNR."""
+        payloads, classes = packets(payloads, protection)
         seeds, snrs = row_seeds(seed, len(payloads)), snr_rows(snr_db, len(payloads)).tolist()
-        if protection is not None and len(protection) != len(payloads):
-            raise InputError(f"protection has {len(protection)} entries for {len(payloads)} payloads")
         chosen = {snr: self.choice(snr).mcs for snr in set(snrs)}
         same: dict[MCS, list[int]] = defaultdict(list)
         for row, snr in enumerate(snrs):
@@ -111,7 +111,7 @@ class AdaptiveLink:
                 [payloads[r] for r in rows],
                 [snrs[r] for r in rows],
                 [seeds[r] for r in rows],
-                None if protection is None else [protection[r] for r in rows],
+                [classes[r] for r in rows],
             )
             received.update(zip(rows, some, strict=True))
         return [received[row] for row in range(len(payloads))]
@@ -134,7 +134,7 @@ class OperatingPoint:
 def envelope(
     channel: Channel,
     mcs: str | MCS | Sequence[str | MCS],
-    snr_db: Sequence[float],
+    snr_db: float | Sequence[float],
     channel_uses: int,
     coding: str = "ldpc",
     blocks: int = 200,
@@ -144,6 +144,7 @@ def envelope(
     Each MCS sends the largest payload that fits into ``channel_uses``; its block error rate is measured with payloads
     of that length (and kept, see :func:`bler_table`).
     """
+    snrs = snr_list(snr_db)
     fits = [
         (m, size)
         for m in candidates(mcs)
@@ -156,7 +157,7 @@ def envelope(
     schemes, sizes = [m for m, _ in fits], [size for _, size in fits]
     table = bler_table(channel, schemes, sizes, blocks=blocks, coding=coding)
     points = []
-    for snr in snr_rows(list(snr_db), len(snr_db)).tolist():
+    for snr in snrs:
         rates = [float(curve.bler(snr)) for curve in table.curves]
         goodput = [8 * size * (1 - rate) / channel_uses for size, rate in zip(sizes, rates, strict=True)]
         best = max(range(len(fits)), key=lambda i: (goodput[i], -i))

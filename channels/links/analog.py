@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from channels.base import Channel, snr_rows
+from channels.base import Channel, check_number, snr_rows
 from channels.draws import Seed, row_seeds
 from channels.errors import InputError
 from channels.ledger import Ledger
 from channels.links.reception import AnalogReception
+from channels.links.sending import check_uses
 from channels.threads import single_thread
 
 _CHUNK = 2**22  # symbols in flight at once, which bounds the memory
@@ -29,15 +30,18 @@ class AnalogLink:
     def __init__(self, channel: Channel, normalise: bool = False) -> None:
         if not isinstance(channel, Channel):
             raise InputError(f"channel must come from channels.create(...), not {channel!r}")
+        if not isinstance(normalise, bool):
+            raise InputError(f"normalise must be true or false, not {normalise!r}")
         self.channel, self.normalise = channel, normalise
 
     def uses(self, n: int) -> int:
         """Channel uses of n symbols, everything included."""
+        check_number("AnalogLink", "n", n, 0, whole=True)
         return self.channel.uses(n)
 
     def max_symbols(self, channel_uses: int) -> int:
         """Most symbols with ``uses(symbols) <= channel_uses``."""
-        return self.channel.symbols(channel_uses)
+        return self.channel.symbols(check_uses(channel_uses))
 
     def send(
         self, symbols: Sequence[NDArray[np.complex64]], snr_db: float | Sequence[float], seed: Seed
@@ -48,7 +52,9 @@ class AnalogLink:
         """
         import torch
 
-        blocks = [self._unit_power(i, np.asarray(s)) for i, s in enumerate(symbols)]
+        if not isinstance(symbols, Sequence | np.ndarray):
+            raise InputError(f"symbols must be a list of arrays, not {type(symbols).__name__}")
+        blocks = [self._unit_power(i, s) for i, s in enumerate(symbols)]
         seeds, snrs = row_seeds(seed, len(blocks)), snr_rows(snr_db, len(blocks))
         lengths: dict[int, list[int]] = defaultdict(list)
         for row, block in enumerate(blocks):
@@ -65,7 +71,11 @@ class AnalogLink:
                     received[row] = AnalogReception(symbol, variance, ledger)
         return [received[row] for row in range(len(blocks))]
 
-    def _unit_power(self, row: int, block: NDArray[Any]) -> NDArray[np.complex64]:
+    def _unit_power(self, row: int, symbols: Any) -> NDArray[np.complex64]:
+        try:
+            block = np.asarray(symbols)
+        except ValueError as error:
+            raise InputError(f"message {row}: symbols must be complex, [n] with n >= 1: {error}") from error
         if block.ndim != 1 or not len(block) or not np.issubdtype(block.dtype, np.complexfloating):
             raise InputError(
                 f"message {row}: symbols must be complex, [n] with n >= 1, not {block.dtype} {block.shape}"

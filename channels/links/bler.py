@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from channels.base import Channel, snr_rows
+from channels.base import Channel, check_number, snr_rows
 from channels.draws import generator, row_seeds
-from channels.errors import InputError
+from channels.errors import InputError, one_of
 from channels.fec.ldpc import ITERATIONS
-from channels.links.digital import DigitalLink
+from channels.links.digital import CODINGS, DigitalLink
 from channels.links.mcs import MCS, candidates
+from channels.links.sending import check_length
 
 GRID = tuple(float(s) for s in np.arange(-30, 40.5, 0.5))  # SNRs [dB] between which a waterfall is looked for
 _FORMAT = 1  # of the files; another number makes old ones measured again
@@ -81,7 +82,7 @@ class BlerTable:
         channel: Channel,
         mcs: str | MCS | Sequence[str | MCS] = "table1",
         payload_bytes: int | Sequence[int] = 100,
-        snr_db: Sequence[float] = GRID,
+        snr_db: float | Sequence[float] = GRID,
         blocks: int = 200,
         seed: int = 1,
         coding: str = "ldpc",
@@ -96,26 +97,26 @@ class BlerTable:
         :raises InputError: for a bad channel, MCS, length, SNR, number of blocks or coding.
         """
         schemes = candidates(mcs)
-        sizes = [payload_bytes] * len(schemes) if isinstance(payload_bytes, int) else list(payload_bytes)
+        lengths = _lengths(payload_bytes)
+        sizes = lengths if isinstance(lengths, list) else [lengths] * len(schemes)
         if len(sizes) != len(schemes):
             raise InputError(f"payload_bytes has {len(sizes)} entries for {len(schemes)} MCSs")
-        if isinstance(blocks, bool) or not isinstance(blocks, int) or blocks < 1:
-            raise InputError(f"blocks must be a whole number >= 1, not {blocks!r}")
-        grid = sorted(set(snr_rows(snr_db, len(snr_db)).tolist()))
+        check_number("BlerTable", "blocks", blocks, 1, whole=True)
+        grid = sorted(set(snr_list(snr_db)))
         if not grid:
             raise InputError("snr_db must name at least one SNR")
         seeds = row_seeds(seed, blocks)
         curves = []
         for scheme, size in zip(schemes, sizes, strict=True):
             link = DigitalLink(channel, scheme.modulation, scheme.code_rate, coding)
-            payloads = [generator(s, "payload").bytes(int(size)) for s in seeds]
+            payloads = [generator(s, "payload").bytes(size) for s in seeds]
 
             def lost(snr: float, link: DigitalLink = link, payloads: list[bytes] = payloads) -> int:
                 return sum(not r.ok for r in link.send(payloads, snr, seeds))
 
             counts = _waterfall(lost, grid, blocks)
             points = tuple(sorted(counts))
-            curves.append(Curve(scheme, int(size), points, tuple(counts[p] for p in points), blocks))
+            curves.append(Curve(scheme, size, points, tuple(counts[p] for p in points), int(blocks)))
         return cls(tuple(curves))
 
 
@@ -139,7 +140,7 @@ def bler_table(
     channel: Channel,
     mcs: str | MCS | Sequence[str | MCS] = "table1",
     payload_bytes: int | Sequence[int] = 100,
-    snr_db: Sequence[float] = GRID,
+    snr_db: float | Sequence[float] = GRID,
     blocks: int = 200,
     seed: int = 1,
     coding: str = "ldpc",
@@ -150,14 +151,16 @@ def bler_table(
     one asked for, is measured again; a folder that cannot be written is no error.
     """
     schemes = candidates(mcs)
+    check_number("BlerTable", "blocks", blocks, 1, whole=True)
+    one_of("coding", coding, CODINGS)
     key = {
         "format": _FORMAT,
         "channel": f"{type(channel).__module__}.{channel!r}",
         "mcs": [[m.label, m.modulation, m.code_rate] for m in schemes],
-        "payload_bytes": payload_bytes if isinstance(payload_bytes, int) else list(payload_bytes),
-        "snr_db": [float(s) for s in snr_db],
-        "blocks": blocks,
-        "seed": seed,
+        "payload_bytes": _lengths(payload_bytes),
+        "snr_db": snr_list(snr_db),
+        "blocks": int(blocks),
+        "seed": row_seeds(seed, 1)[0],
         "coding": coding,
         "iterations": ITERATIONS,
         "versions": {name: version(name) for name in ("sionna", "torch")},
@@ -170,6 +173,19 @@ def bler_table(
         table = BlerTable.measure(channel, schemes, payload_bytes, snr_db, blocks, seed, coding)
         _store(path, key, table)
     return table
+
+
+def snr_list(snr_db: Any) -> list[float]:
+    """SNRs in dB from one number or a list of them; :class:`InputError` for anything else."""
+    many = isinstance(snr_db, Sequence) or (isinstance(snr_db, np.ndarray) and snr_db.ndim > 0)
+    return [float(snr) for snr in snr_rows(snr_db, len(snr_db) if many else 1)]
+
+
+def _lengths(payload_bytes: Any) -> int | list[int]:
+    """One length for all MCSs, or a list of one for each."""
+    if isinstance(payload_bytes, Sequence | np.ndarray) and not isinstance(payload_bytes, str | bytes):
+        return [check_length(size) for size in payload_bytes]
+    return check_length(payload_bytes)
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from channels import theory
 from channels.draws import generator
-from channels.errors import unknown
+from channels.errors import one_of
 from channels.links.sending import Delivery, Sending
 
 BOUNDS = ("ideal", "finite")
@@ -24,8 +24,7 @@ def deliver(sent: Sending, rows: Sequence[int], coding: str = "ideal") -> dict[i
     of a complex Gaussian channel of capacity C_i. The fate of a row is one uniform draw from its seed: at a higher
     SNR it can only turn for the better.   [Polyanskiy, Poor & Verdu, IEEE Trans. Inf. Theory 56(5), 2010]
     """
-    if coding not in BOUNDS:
-        raise unknown("bound", coding, BOUNDS)
+    one_of("bound", coding, BOUNDS)
     result = {}
     for shape, same in sent.groups(rows):
         seeds = [sent.seeds[r] for r in same]

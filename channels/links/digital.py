@@ -6,19 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-import numpy as np
-
 from channels import fec
 from channels.base import Channel, snr_rows
 from channels.draws import Seed, row_seeds
-from channels.errors import InputError, unknown
+from channels.errors import InputError, one_of
 from channels.ledger import Ledger
 from channels.links import bounds, coded
 from channels.links.bounds import BOUNDS
 from channels.links.harq import Harq
 from channels.links.mcs import mcs
 from channels.links.reception import Reception
-from channels.links.sending import Delivery, Sending, chunks
+from channels.links.sending import Delivery, Sending, check_length, check_uses, chunks, packets
 from channels.modem import bits_per_symbol
 from channels.threads import single_thread
 
@@ -63,10 +61,8 @@ class DigitalLink:
     ) -> None:
         if not isinstance(channel, Channel):
             raise InputError(f"channel must come from channels.create(...), not {channel!r}")
-        if coding not in CODINGS:
-            raise unknown("coding", coding, CODINGS)
-        if fidelity not in FIDELITIES:
-            raise unknown("fidelity", fidelity, FIDELITIES)
+        one_of("coding", coding, CODINGS)
+        one_of("fidelity", fidelity, FIDELITIES)
         if harq is not None and not isinstance(harq, Harq):
             raise InputError(f"harq must be channels.Harq(...) or None, not {harq!r}")
         if not isinstance(protection, Mapping | None):
@@ -90,14 +86,30 @@ class DigitalLink:
             **{name: ("qpsk", Fraction(1, parts)) for name, parts in ROBUST.items()},
             **{name: self._scheme(name, value) for name, value in self.protection.items()},
         }
-        if fidelity == "system":
+        for name, scheme in self._schemes.items():
+            self._check_scheme(name, *scheme)
+        self._sizes: dict[tuple[int, str], int] = {}
+
+    def _check_scheme(self, name: str, modulation: str, rate: Fraction) -> None:
+        """:class:`InputError` unless the channel carries that class of packets, and the fidelity knows it."""
+        carried = self.channel.modulations
+        if carried is not None and modulation not in carried:
+            raise InputError(
+                f"channel {self.channel.name!r} carries modulation {' or '.join(carried)} alone, "
+                f"not {modulation!r} (packets of protection {name!r})"
+            )
+        if self.fidelity == "system":
             from channels.links import system
 
-            system.check(modulation, self.code_rate)
-        self._sizes: dict[tuple[int, str], int] = {}
+            try:
+                system.check(modulation, float(rate))
+            except InputError as error:
+                raise InputError(f"protection {name!r}: {error}") from error
 
     def _scheme(self, name: str, value: str | float) -> Scheme:
         """Modulation and code rate of one entry of ``protection``."""
+        if not isinstance(name, str) or not name:
+            raise InputError(f"protection must be a mapping from words to schemes; {name!r} is no word")
         if name == "payload":
             raise InputError("protection 'payload' is the link's own modulation and code_rate: set those")
         try:
@@ -110,11 +122,8 @@ class DigitalLink:
 
     def grant(self, payload_bytes: int, protection: str = "payload") -> fec.Grant:
         """The segmentation and code of a payload of that length."""
-        if protection not in self._schemes:
-            raise unknown("protection", protection, self._schemes)
-        if not isinstance(payload_bytes, int | np.integer) or not 1 <= payload_bytes <= fec.MAX_PAYLOAD:
-            raise InputError(f"a payload has 1 to {fec.MAX_PAYLOAD} bytes, not {payload_bytes!r}")
-        return self._grant(int(payload_bytes), protection)
+        one_of("protection", protection, self._schemes)
+        return self._grant(check_length(payload_bytes), protection)
 
     def _grant(self, payload_bytes: int, protection: str) -> fec.Grant:
         modulation, rate = self._schemes[protection]
@@ -130,11 +139,8 @@ class DigitalLink:
 
         With HARQ, the first attempt of that payload also meets the deadline.
         """
-        if protection not in self._schemes:
-            raise unknown("protection", protection, self._schemes)
-        if not isinstance(channel_uses, int | np.integer):
-            raise InputError(f"channel_uses must be a whole number, not {channel_uses!r}")
-        key = int(channel_uses), protection
+        one_of("protection", protection, self._schemes)
+        key = check_uses(channel_uses), protection
         if key not in self._sizes:
             self._sizes[key] = self._largest(*key)
         return self._sizes[key]
@@ -166,9 +172,7 @@ class DigitalLink:
         :returns: one reception for each payload, in order; it depends on the payload's own seed, SNR and
             protection alone, not on what else is sent with it.
         """
-        classes = ["payload"] * len(payloads) if protection is None else list(protection)
-        if len(classes) != len(payloads):
-            raise InputError(f"protection has {len(classes)} entries for {len(payloads)} payloads")
+        payloads, classes = packets(payloads, protection)
         grants = [self.grant(len(p), c) for p, c in zip(payloads, classes, strict=True)]
         seeds, snrs = row_seeds(seed, len(payloads)), snr_rows(snr_db, len(payloads))
         # Equal payloads in equal circumstances share one fate, and are decoded once.

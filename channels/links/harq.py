@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from channels import fec
 from channels.base import check_number
 from channels.draws import generator
-from channels.errors import unknown
+from channels.errors import one_of
 from channels.links.coded import transmit, verdicts
 from channels.links.sending import Delivery, Sending
 
@@ -41,8 +41,7 @@ class Harq:
     deadline: int | None = None
 
     def __post_init__(self) -> None:
-        if self.scheme not in SCHEMES:
-            raise unknown("harq scheme", self.scheme, SCHEMES)
+        one_of("harq scheme", self.scheme, SCHEMES)
         check_number("harq", "attempts", self.attempts, 1, 16, whole=True)
         if self.deadline is not None:
             check_number("harq", "deadline", self.deadline, 1, whole=True)

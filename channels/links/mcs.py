@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -64,9 +65,9 @@ def table(number: int) -> list[MCS]:
 
     1 goes up to 64-QAM, 2 up to 256-QAM, and 3 starts at low spectral efficiency.
     """
-    if isinstance(number, bool) or number not in _ROWS:
+    if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number not in _ROWS:
         raise InputError(f"MCS table must be 1, 2 or 3 (TS 38.214, 5.1.3.1), not {number!r}")
-    rows = [(bits, rate) for bits, rates in _ROWS[number].items() for rate in rates]
+    rows = [(bits, rate) for bits, rates in _ROWS[int(number)].items() for rate in rates]
     return [MCS(_MODULATION[b], r / 1024, f"table{number}-{i}") for i, (b, r) in enumerate(rows)]
 
 

@@ -10,12 +10,13 @@ import numpy as np
 from channels import fec
 from channels.base import Channel, check_number, snr_rows
 from channels.draws import Seed, complex_normal, generator, row_seeds
-from channels.errors import InputError, unknown
+from channels.errors import InputError, one_of
 from channels.fec.bits import to_bits, to_bytes
 from channels.ledger import Ledger
 from channels.links.digital import PROTECTIONS
 from channels.links.mcs import table
 from channels.links.reception import Reception
+from channels.links.sending import check_length, check_uses, packets
 from channels.links.transport import TransportBlock, most_robust, transport_block
 from channels.ofdm.grid import SYMBOLS
 from channels.ofdm.wideband import Wideband
@@ -59,8 +60,9 @@ class PuschLink:
         rows = len(table(mcs_table))
         check_number("pusch", "mcs_index", mcs_index, 0, rows - 1, whole=True)
         check_number("pusch", "resource_blocks", resource_blocks, 1, 275, whole=True)
-        self.mcs_index, self.mcs_table, self.resource_blocks = mcs_index, mcs_table, resource_blocks
-        self._format = mcs_table, resource_blocks, self._wideband.tx_antennas, self._wideband.csi
+        self.mcs_index, self.mcs_table = int(mcs_index), int(mcs_table)
+        self.resource_blocks = int(resource_blocks)
+        self._format = self.mcs_table, self.resource_blocks, self._wideband.tx_antennas, self._wideband.csi
         self._block("payload")
 
     @property
@@ -70,9 +72,7 @@ class PuschLink:
 
     def slots(self, payload_bytes: int, protection: str = "payload") -> int:
         """Slots of one payload: one for each transport block."""
-        if not isinstance(payload_bytes, int | np.integer) or not 1 <= payload_bytes <= fec.MAX_PAYLOAD:
-            raise InputError(f"a payload has 1 to {fec.MAX_PAYLOAD} bytes, not {payload_bytes!r}")
-        return -(-8 * int(payload_bytes) // self._block(protection).size)
+        return -(-8 * check_length(payload_bytes) // self._block(protection).size)
 
     def uses(self, payload_bytes: int, protection: str = "payload") -> int:
         """Channel uses of one payload, everything included: whole slots."""
@@ -81,9 +81,7 @@ class PuschLink:
     def max_bytes(self, channel_uses: int, protection: str = "payload") -> int:
         """The largest payload in bytes with ``uses(payload) <= channel_uses``; 0 when none fits."""
         block = self._block(protection)
-        if not isinstance(channel_uses, int | np.integer):
-            raise InputError(f"channel_uses must be a whole number, not {channel_uses!r}")
-        return min(max(int(channel_uses) // self.slot_uses, 0) * block.size // 8, fec.MAX_PAYLOAD)
+        return min(max(check_uses(channel_uses) // self.slot_uses, 0) * block.size // 8, fec.MAX_PAYLOAD)
 
     def send(
         self,
@@ -93,9 +91,7 @@ class PuschLink:
         protection: Sequence[str] | None = None,
     ) -> list[Reception]:
         """Send each payload over its own realisation of the channel; as :meth:`DigitalLink.send`."""
-        classes = ["payload"] * len(payloads) if protection is None else list(protection)
-        if len(classes) != len(payloads):
-            raise InputError(f"protection has {len(classes)} entries for {len(payloads)} payloads")
+        payloads, classes = packets(payloads, protection)
         counts = [self.slots(len(p), c) for p, c in zip(payloads, classes, strict=True)]
         seeds, snrs = row_seeds(seed, len(payloads)), snr_rows(snr_db, len(payloads))
         receptions: dict[int, Reception] = {}
@@ -143,8 +139,7 @@ class PuschLink:
                 yield h, torch.from_numpy(complex_normal(noise, int(np.prod(shape))).reshape(shape))
 
     def _block(self, protection: str) -> TransportBlock:
-        if protection not in PROTECTIONS:
-            raise unknown("protection", protection, PROTECTIONS)
+        one_of("protection", protection, PROTECTIONS)
         if protection != "payload":
             return most_robust(*self._format)
         try:
@@ -198,6 +193,7 @@ def _parts(rows: Sequence[int], counts: Sequence[int], code_bits: int) -> Iterat
 
 def nr_mcs(modulation: str, code_rate: float) -> tuple[int, int]:
     """Row and table (``mcs_index``, ``mcs_table``) of TS 38.214 with that modulation and code rate."""
+    check_number("pusch", "code_rate", code_rate, 0, 1)
     for number in (1, 2, 3):
         for index, row in enumerate(table(number)):
             if row.modulation == modulation and abs(row.code_rate - code_rate) < 1e-6:

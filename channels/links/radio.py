@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import log10, pi
 
 from channels.base import check_number
-from channels.errors import InputError, unknown
+from channels.errors import InputError, one_of
 
 BOLTZMANN = 1.380649e-23  # J/K
 LIGHT_SPEED = 299_792_458.0  # m/s
@@ -133,8 +133,7 @@ class Radio:
     amplifier_efficiency: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.path_loss not in _MODELS:
-            raise unknown("path loss", self.path_loss, _MODELS)
+        one_of("path loss", self.path_loss, _MODELS)
         if not isinstance(self.line_of_sight, bool):
             raise InputError(f"radio: line_of_sight must be true or false, not {self.line_of_sight!r}")
         if self.path_loss == "free-space" and not self.line_of_sight:
@@ -175,8 +174,9 @@ class Radio:
         """Es/N0 per receive antenna, averaged over fading: what the channels call SNR."""
         return self._snr_db(self.distance_m)
 
-    def airtime_s(self, channel_uses: int) -> float:
+    def airtime_s(self, channel_uses: float) -> float:
         """Time on air, one channel use per 1 / bandwidth."""
+        check_number("radio", "channel_uses", channel_uses, 0)
         return channel_uses / (self.bandwidth_mhz * 1e6)
 
     def transmit_energy_j(self, channel_uses: int) -> float:
@@ -189,8 +189,8 @@ class Radio:
 
     def drawn_energy_j(self, channel_uses: float, snr_db: float) -> float:
         """What the amplifier draws to send so many symbols so that they arrive with ``snr_db``."""
-        seconds = channel_uses / (self.bandwidth_mhz * 1e6)
-        return 10 ** (self.power_for(snr_db) / 10 - 3) * seconds / self.amplifier_efficiency
+        power = 10 ** (self.power_for(snr_db) / 10 - 3)
+        return power * self.airtime_s(channel_uses) / self.amplifier_efficiency
 
     def distance_for(self, snr_db: float) -> float:
         """The distance [m] at which the SNR is ``snr_db``, all else equal.

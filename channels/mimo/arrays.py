@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from channels.base import check_number
 from channels.draws import complex_normal, generator
-from channels.errors import InputError, unknown
+from channels.errors import InputError, one_of
 
 CSI = ("perfect", "estimated")
 
@@ -54,8 +54,7 @@ def check_coherence(owner: str, coherence: object) -> None:
 
 def check_choice(owner: str, field: str, value: object, known: Sequence[str]) -> None:
     """:class:`InputError` unless ``value`` is one of ``known``."""
-    if value not in known:
-        raise unknown(f"{field} of channel {owner!r}:", value, known)
+    one_of(f"{field} of channel {owner!r}:", value, known)
 
 
 def check_pilots(owner: str, csi: str, pilots: object) -> None:

@@ -6,7 +6,7 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from channels.errors import unknown
+from channels.errors import one_of
 from channels.mimo.planes import (
     adjoint_times,
     diagonal,
@@ -46,8 +46,7 @@ def equalise(y: Tensor, h: Tensor, no: Tensor, detector: str = "lmmse") -> tuple
     """
     import torch
 
-    if detector not in LINEAR:
-        raise unknown("linear detector", detector, LINEAR)
+    one_of("linear detector", detector, LINEAR)
     shape = torch.broadcast_shapes(y.shape[:-1], h.shape[:-2], no.shape)
     batch = shape or (1,)
     y, h, no = (_rank(a, len(batch) + inner) for a, inner in ((y, 1), (h, 2), (no, 0)))
@@ -107,8 +106,7 @@ def detect(y: Tensor, h: Tensor, no: Tensor, bits: int, detector: str) -> Tensor
     """
     import torch
 
-    if detector not in SOFT:
-        raise unknown("soft detector", detector, SOFT)
+    one_of("soft detector", detector, SOFT)
     antennas, streams = h.shape[-2:]
     block = _detector(detector, streams, bits)
     scale = no.double().rsqrt().expand(y.shape[:2])[..., None]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from channels.base import check_number, register
 from channels.draws import generator
-from channels.errors import InputError, unknown
+from channels.errors import InputError, one_of
 from channels.ofdm.probe import ray_tracing_missing
 from channels.ofdm.wideband import Wideband
 
@@ -151,8 +151,7 @@ def _scene_file(scene: str) -> str:
     package = find_spec("sionna")
     roots = package.submodule_search_locations if package else None
     files = {f.stem: f for root in roots or () for f in Path(root).glob("rt/scenes/*/*.xml")}
-    if scene not in files:
-        raise unknown("scene of channel 'raytraced' (or path of an .xml file):", scene, files)
+    one_of("scene of channel 'raytraced' (or path of an .xml file):", scene, files)
     return str(files[scene])
 
 

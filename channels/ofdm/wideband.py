@@ -12,7 +12,7 @@ import numpy as np
 
 from channels.base import Channel, check_number
 from channels.draws import generator, sionna_draws
-from channels.errors import InputError, unknown
+from channels.errors import InputError, one_of
 from channels.mimo.detect import LINEAR, SOFT, detect, equalise
 from channels.modem import modem
 from channels.ofdm.estimation import estimate
@@ -86,8 +86,7 @@ class Wideband(Channel):
 
     def check_name(self, field: str, known: Sequence[str]) -> None:
         """:class:`InputError` unless the option's value is one of ``known``."""
-        if getattr(self, field) not in known:
-            raise unknown(f"{field} of channel {self.name!r}:", getattr(self, field), known)
+        one_of(f"{field} of channel {self.name!r}:", getattr(self, field), known)
 
     def _check_antennas(self) -> None:
         used, streams = len(self._grid.used), self._grid.combs

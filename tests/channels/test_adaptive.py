@@ -247,6 +247,23 @@ def test_envelope_is_the_best_of_all_at_equal_uses() -> None:
     assert goodput == pytest.approx([max(p.goodput for p in at) for at in zip(*alone, strict=True)])
 
 
+def test_numpy_numbers_and_single_snrs_will_do() -> None:
+    awgn = channels.create("awgn")
+    assert envelope(awgn, MCS, 5.0, 200, blocks=20) == envelope(awgn, MCS, [5.0], np.int64(200), blocks=20)  # type: ignore[arg-type]
+    plain = AdaptiveLink(awgn, "qpsk-1/2", payload_bytes=10, blocks=20)
+    given: Any = {"payload_bytes": np.int64(10), "blocks": np.int64(20)}
+    assert AdaptiveLink(awgn, "qpsk-1/2", **given).choice(5) == plain.choice(5)
+    assert BlerTable.measure(awgn, "qpsk-1/2", snr_db=5.0, **given) == BlerTable.measure(
+        awgn, "qpsk-1/2", 10, [5.0], 20
+    )
+
+
+@pytest.mark.parametrize("snr_db", ["loud", None, {}, [None], [[1.0]]])
+def test_bad_snrs_of_an_envelope(snr_db: Any) -> None:
+    with pytest.raises(InputError, match="snr_db"):
+        envelope(channels.create("awgn"), MCS, snr_db, 200, blocks=2)
+
+
 def test_envelope_without_room() -> None:
     with pytest.raises(InputError, match="no payload of one byte fits into 3"):
         envelope(channels.create("awgn"), MCS, [5.0], 3)
@@ -262,6 +279,8 @@ def test_envelope_without_room() -> None:
         ({"target_bler": 2}, "target_bler must be a number >= 0 and <= 1"),
         ({"target_bler": float("nan")}, "target_bler must be"),
         ({"payload_bytes": 0}, "a payload has 1 to"),
+        ({"payload_bytes": [10]}, "a payload has 1 to"),
+        ({"channel": channels.create("bsc"), "mcs": ["qam16-1/2"]}, "carries modulation qpsk"),
         ({"blocks": 0}, "blocks must be a whole number >= 1"),
         ({"blocks": 2.5}, "blocks must be a whole number"),
         ({"coding": "turbo"}, "unknown coding"),
@@ -278,6 +297,12 @@ def test_bad_adaptive_links(arguments: dict[str, Any], message: str) -> None:
     [
         ({"snr_db": []}, "at least one SNR"),
         ({"snr_db": [float("nan")]}, "snr_db must be finite"),
+        ({"snr_db": None}, "snr_db must be finite"),
+        ({"snr_db": "loud"}, "snr_db must be a number"),
+        ({"coding": []}, "unknown coding"),
+        ({"payload_bytes": None}, "a payload has 1 to"),
+        ({"payload_bytes": [2.5]}, "a payload has 1 to"),
+        ({"blocks": None}, "blocks must be"),
         ({"blocks": 0}, "blocks must be"),
         ({"payload_bytes": [5, 6]}, "payload_bytes has 2 entries for 1 MCSs"),
         ({"payload_bytes": 0}, "a payload has 1 to"),

@@ -270,6 +270,10 @@ def test_bad_calls(arguments: dict[str, Any], message: str) -> None:
     ("name", "options", "message"),
     [
         ("raleigh", {}, "Did you mean 'rayleigh'"),
+        ([], {}, r"unknown channel \[\]"),
+        ("rayleigh", {"csi": []}, r"unknown csi of channel 'rayleigh': \[\]"),
+        ("tdl", {"model": {}}, "unknown model of channel 'tdl'"),
+        ("mimo", {"detector": []}, "unknown detector of channel 'mimo'"),
         ("rayleigh", {"coherance": 3}, "Did you mean 'coherence'"),
         ("rayleigh", {"coherence": -1}, "coherence must be a whole number >= 1, not -1"),
         ("rayleigh", {"coherence": 0}, "coherence must be"),
@@ -282,7 +286,7 @@ def test_bad_calls(arguments: dict[str, Any], message: str) -> None:
         ("nakagami", {"m": 0.4}, "m must be a number >= 0.5"),
     ],
 )
-def test_bad_options(name: str, options: dict[str, Any], message: str) -> None:
+def test_bad_options(name: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         channels.create(name, **options)
 

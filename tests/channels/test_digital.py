@@ -290,6 +290,15 @@ def test_bad_symbols(symbols: np.ndarray, message: str) -> None:
     [
         ({"modulation": "qam32"}, "unknown modulation 'qam32'"),
         ({"modulation": 16}, "unknown modulation 16"),
+        ({"modulation": ["qpsk"]}, "unknown modulation"),
+        ({"protection": {1: "qpsk-1/2"}}, "protection must be a mapping from words"),
+        ({"protection": {"": "qpsk-1/2"}}, "protection must be a mapping from words"),
+        ({"fidelity": "system", "code_rate": 0.30078125, "protection": {"mask": "qam16-0.45"}}, "38.214"),
+        (
+            {"channel": channels.create("bsc"), "modulation": "qam16", "coding": "ideal"},
+            "carries modulation qpsk",
+        ),
+        ({"channel": channels.create("bsc"), "protection": {"mask": "qam16-1/2"}}, "carries modulation qpsk"),
         ({"coding": "turbo"}, "unknown coding 'turbo'"),
         ({"fidelity": "sys"}, "unknown fidelity 'sys'"),
         ({"fidelity": "system", "coding": "polar"}, "fidelity 'system' is for coding 'ldpc', not 'polar'"),
@@ -307,6 +316,13 @@ def test_bad_links(arguments: dict[str, Any], message: str) -> None:
         ({"payloads": [b"a", b""]}, "a payload has 1 to 1048576 bytes, not 0"),
         ({"payloads": [b"a", bytes(2**20 + 1)]}, "a payload has 1 to 1048576 bytes"),
         ({"protection": ["payload"]}, "protection has 1 entries for 2 payloads"),
+        ({"protection": True}, "protection must be a list"),
+        ({"protection": ["payload", []]}, "unknown protection"),
+        ({"payloads": [b"a", memoryview(b"")]}, "a payload has 1 to 1048576 bytes, not 0"),
+        ({"payloads": "ab"}, "payloads must be a list of bytes, not str"),
+        ({"payloads": None}, "payloads must be a list of bytes, not NoneType"),
+        ({"payloads": [b"a", None]}, "payload 1 must be bytes"),
+        ({"payloads": [b"a", [1]]}, "payload 1 must be bytes"),
         ({"protection": ["payload", "sturdy"]}, "unknown protection 'sturdy'"),
         ({"snr_db": float("nan")}, "snr_db must be finite"),
         ({"snr_db": [1.0]}, "snr_db has shape"),
@@ -363,3 +379,54 @@ def test_what_never_came_does_not_pass_its_crc(coding: str, size: int, seed: int
         received = torch.full((shape.blocks, shape.n), llr)
         bits, _ = fec.code(shape).decode(received)
         assert not fec.payload_of(bits.reshape(-1), size)[1]
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), None, "junk", True, -1.5])
+def test_analog_link_asks_for_whole_numbers(value: Any) -> None:
+    link = channels.AnalogLink(channels.create("awgn"))
+    with pytest.raises(InputError, match="whole number"):
+        link.uses(value)
+    with pytest.raises(InputError, match="whole number"):
+        link.max_symbols(value)
+    with pytest.raises(InputError, match="normalise must be true or false"):
+        channels.AnalogLink(channels.create("awgn"), normalise="junk")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("coding", ["ldpc", "polar", "convolutional", "uncoded", "ideal", "finite"])
+def test_bsc_refuses_all_but_qpsk_at_once(coding: str) -> None:
+    with pytest.raises(InputError, match="channel 'bsc' carries modulation qpsk alone, not 'qam16'"):
+        channels.DigitalLink(channels.create("bsc"), "qam16", coding=coding)
+    assert channels.DigitalLink(channels.create("bsc"), coding=coding).send([b"ab"], 20.0, 1)[0].ok
+
+
+def test_all_that_is_like_bytes_is_sent() -> None:
+    numbers = np.arange(3, dtype=np.int32)
+    sent: list[Any] = [b"abc", bytearray(b"abc"), memoryview(b"abc"), memoryview(numbers)]
+    received = channels.DigitalLink(channels.create("awgn")).send(sent, 20.0, 1)
+    assert [r.payload for r in received] == [b"abc"] * 3 + [numbers.tobytes()]
+
+
+@pytest.mark.parametrize("symbols", [None, 5, "ab", [None], [[1, [2]]]])
+def test_symbols_that_are_none(symbols: Any) -> None:
+    with pytest.raises(InputError, match="symbols must be"):
+        channels.AnalogLink(channels.create("awgn")).send(symbols, 5.0, 1)
+
+
+@pytest.mark.parametrize("value", [True, None, "x", [], 2.0])
+def test_digital_link_asks_for_whole_numbers(value: Any) -> None:
+    link = channels.DigitalLink(channels.create("awgn"))
+    with pytest.raises(InputError, match="a payload has 1 to"):
+        link.uses(value)
+    with pytest.raises(InputError, match="channel_uses must be a whole number"):
+        link.max_bytes(value)
+    for bad in ([], {}):
+        with pytest.raises(InputError, match="unknown protection"):
+            link.uses(3, bad)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="unknown protection"):
+            link.max_bytes(3, bad)  # type: ignore[arg-type]
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    channel = channels.create("rayleigh", coherence=np.int64(4))
+    assert channel.uses(np.int64(8)) == 8
+    assert channels.create("rician", k_db=np.float32(3)).uses(3) == 3

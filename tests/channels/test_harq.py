@@ -203,6 +203,7 @@ def test_attempts_meet_fresh_fading(seed: int) -> None:
     ("arguments", "message"),
     [
         ({"scheme": "chaise"}, "unknown harq scheme 'chaise'. Did you mean 'chase'"),
+        ({"scheme": []}, r"unknown harq scheme \[\]"),
         ({"attempts": 0}, "harq: attempts must be a whole number >= 1 and <= 16, not 0"),
         ({"attempts": 2.0}, "harq: attempts must be"),
         ({"deadline": 0}, "harq: deadline must be a whole number >= 1, not 0"),

@@ -201,6 +201,9 @@ def test_rows_of_the_tables_are_found() -> None:
     assert nr_mcs("qpsk", 30 / 1024) == (0, 3)
     with pytest.raises(InputError, match=r"no MCS table .* has qpsk at rate 0.5"):
         nr_mcs("qpsk", 0.5)
+    for rate in (None, float("nan"), "x"):
+        with pytest.raises(InputError, match="code_rate must be a number"):
+            nr_mcs("qpsk", rate)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -212,6 +215,7 @@ def test_rows_of_the_tables_are_found() -> None:
         (tdl(), {"mcs_index": 28, "mcs_table": 2}, "<= 27, not 28"),
         (tdl(), {"mcs_index": 1.0}, "mcs_index must be"),
         (tdl(), {"mcs_table": 4}, "table must be 1, 2 or 3"),
+        (tdl(), {"mcs_table": []}, "table must be 1, 2 or 3"),
         (tdl(), {"resource_blocks": 0}, "resource_blocks must be"),
         (tdl(), {"resource_blocks": 276}, "resource_blocks must be"),
         (tdl(), {"mcs_index": 0}, "cannot encode mcs_index=0 .* The lowest row that it can is 2"),
@@ -230,12 +234,16 @@ def test_bad_options(channel: Any, options: dict[str, Any], message: str) -> Non
     ("payloads", "options", "message"),
     [
         ([b""], {}, "a payload has 1 to"),
+        ("abc", {}, "payloads must be a list of bytes, not str"),
+        ([None], {}, "payload 0 must be bytes"),
+        ([b"x"], {"protection": [[]]}, "unknown protection"),
+        ([b"x"], {"protection": True}, "protection must be a list"),
         ([b"x"], {"protection": ["careful"]}, "unknown protection"),
         ([b"x"], {"protection": ["payload", "payload"]}, "2 entries for 1 payloads"),
         ([b"x"], {"snr_db": float("nan")}, "snr_db must be finite"),
         ([b"x"], {"seed": [1, 2]}, "seed has 2 integers"),
     ],
 )
-def test_bad_calls(payloads: list[bytes], options: dict[str, Any], message: str) -> None:
+def test_bad_calls(payloads: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         PuschLink(tdl()).send(payloads, **({"snr_db": 5.0, "seed": 1} | options))

@@ -124,6 +124,7 @@ def test_farther_is_never_better(name: str) -> None:
     ("options", "message"),
     [
         ({"path_loss": "umz"}, "unknown path loss 'umz'. Did you mean 'um"),
+        ({"path_loss": []}, r"unknown path loss \[\]"),
         ({"distance_m": 9.0, "path_loss": "umi"}, "distance_m must be a number >= 10 and <= 5000, not 9"),
         ({"distance_m": 6e3, "path_loss": "rma", "line_of_sight": False}, "distance_m must be .* <= 5000"),
         ({"distance_m": 0.0}, "distance_m must be a number >= 0.0856"),
@@ -143,6 +144,13 @@ def test_farther_is_never_better(name: str) -> None:
 def test_bad_radios(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Radio(**options)
+
+
+@pytest.mark.parametrize("channel_uses", ["x", None, float("nan"), -1])
+def test_bad_channel_uses(channel_uses: Any) -> None:
+    for duration in (Radio().airtime_s, Radio().transmit_energy_j, lambda n: Radio().drawn_energy_j(n, 10.0)):
+        with pytest.raises(InputError, match="channel_uses must be a number >= 0"):
+            duration(channel_uses)
 
 
 def test_an_snr_out_of_reach() -> None:

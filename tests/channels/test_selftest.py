@@ -37,7 +37,7 @@ def test_not_a_number_fails() -> None:
     assert not Check("x", 1.0, float("nan"), 1.0).ok
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
-def test_bad_seconds(seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), None, "x", [], True])
+def test_bad_seconds(seconds: Any) -> None:
     with pytest.raises(InputError, match="seconds must be"):
         selftest(seconds)

@@ -104,7 +104,9 @@ def test_scripts(
     monkeypatch.setattr(sys, "argv", [name, "--samples", "3", "--out", str(tmp_path)])
     script.main()
     shown = capsys.readouterr().out
-    assert {"snr_bandwidth": "768", "tokens_bits": "outage", "antennas_snr": "link.rx_antennas"}[name] in shown
+    assert {"snr_bandwidth": "768", "tokens_bits": "outage", "antennas_snr": "link.rx_antennas"}[
+        name
+    ] in shown
 
 
 def test_dry_run_counts_exactly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
