@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -92,7 +93,7 @@ def awgn_dispersion(snr_db: ArrayLike) -> Floats:
     Polyanskiy, Poor & Verdu, IEEE Trans. Inf. Theory 56(5), 2010, theorem 54, for two real uses at the same SNR.
     """
     g = snr(snr_db)
-    return g * (g + 2) / (1 + g) ** 2 * np.log2(np.e) ** 2
+    return g * (g + 2) / (1 + g) ** 2 * math.log2(math.e) ** 2
 
 
 def normal_approximation(bits: float, capacity: float, dispersion: float, n: int) -> float:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-
-import numpy as np
 
 from channels import theory
 from channels.draws import generator
@@ -30,7 +29,7 @@ def deliver(sent: Sending, rows: Sequence[int], coding: str = "ideal") -> dict[i
         seeds = [sent.seeds[r] for r in same]
         bits = sent.channel.information(shape.symbols, sent.snr_db[same], seeds).double()
         capacity = bits.sum(dim=1).tolist()
-        dispersion = ((1 - 2 ** (-2 * bits)).sum(dim=1) * np.log2(np.e) ** 2).tolist()
+        dispersion = ((1 - 2 ** (-2 * bits)).sum(dim=1) * math.log2(math.e) ** 2).tolist()
         for row, c, v in zip(same, capacity, dispersion, strict=True):
             payload = bytes(sent.payloads[row])
             ok = 8 * len(payload) <= c
