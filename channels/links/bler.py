@@ -167,7 +167,7 @@ def bler_table(
         "sources": _sources(),
     }
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
-    path = _folder() / "bler" / f"{name}.json"
+    path = cache_folder() / "bler" / f"{name}.json"
     table = _load(path, key, schemes)
     if table is None:
         table = BlerTable.measure(channel, schemes, payload_bytes, snr_db, blocks, seed, coding)
@@ -197,9 +197,12 @@ def _sources() -> str:
     return digest.hexdigest()[:32]
 
 
-def _folder() -> Path:
-    named = os.environ.get("SEMCOM_CACHE")
-    return Path(named) if named else Path(os.path.expanduser("~")) / ".cache" / "semcom"  # noqa: PTH111
+def cache_folder() -> Path:
+    """``$SEMCOM_CACHE``, else ``semcom`` in the user's cache folder."""
+    if named := os.environ.get("SEMCOM_CACHE"):
+        return Path(named)
+    home = os.path.expanduser("~")  # noqa: PTH111  (never fails, unlike Path.home)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path(home) / ".cache") / "semcom"
 
 
 def _store(path: Path, key: dict[str, Any], table: BlerTable) -> None:

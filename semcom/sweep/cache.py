@@ -26,13 +26,6 @@ STEP = 2**26  # bytes written between two looks at the size of the folder
 Answered = list[list[Any]]  # [name, arguments, answer] of each call of a budget
 
 
-def folder() -> Path:
-    """``$SEMCOM_CACHE``, else ``semcom`` in the user's cache folder."""
-    if given := os.environ.get("SEMCOM_CACHE"):
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semcom"
-
-
 class Traced:
     """A budget that writes down what it is asked and what it answers (:class:`semcom.types.Budget`)."""
 

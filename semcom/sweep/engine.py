@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from functools import partial
 
 from channels.errors import InputError
+from channels.links.bler import cache_folder
 from semcom.link import Link
 from semcom.scenario import Scenario
 from semcom.schema import LinkSpec
-from semcom.sweep.cache import Cache, folder
+from semcom.sweep.cache import Cache
 from semcom.sweep.chunk import Chunk, Outcome, Sending, clean, digest, sendings
 from semcom.sweep.part import Answers, Part
 from semcom.sweep.plan import CHUNK, Group, Job, plan, realisation
@@ -50,7 +51,7 @@ class Engine:
         self.systems = {s.label: systems.create(s.name, models, **s.options) for s in scenario.systems}
         self.links = {s.label: _link(s) for s in scenario.links}
         self.groups = plan(scenario)
-        self._cache = None if key is None else Cache(folder())
+        self._cache = None if key is None else Cache(cache_folder())
         self._key = f"{key} {device}"
         self._chunks: OrderedDict[int, Chunk] = OrderedDict()
         self._blind: OrderedDict[tuple[str, int], list[list[str]]] = OrderedDict()

@@ -187,6 +187,7 @@ def _full(*_: Any) -> None:
 
 def test_the_default_folder_is_in_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("SEMCOM_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     bler_table(channels.create("awgn"), "qpsk-1/2", 20, [0.0, 10.0], 5)
     assert len(list((tmp_path / ".cache" / "semcom" / "bler").iterdir())) == 1
