@@ -14,6 +14,7 @@ from semcom.vlm.generative import Generative
 from semcom.vlm.likelihood import Job
 from semcom.vlm.packing import batches, layout, pack
 from semcom.vlm.pixels import Pixels
+from semcom.vlm.trunk import Trunk
 from semcom.vlm.words import Ids
 
 LARGEST = 1e6  # visual tokens are clamped to this, so that squares of noise stay finite in float32
@@ -52,6 +53,7 @@ class Llava(Generative):
         self.token_mean = np.zeros(self.token_dim, np.float32) if token_mean is None else token_mean
         self.token_scale = np.ones(self.token_dim, np.float32) if token_scale is None else token_scale
         self._image_id = int(model.config.image_token_id)
+        self.trunk = Trunk(model, self.pixels)
         self._room = int(getattr(model.config.text_config, "max_position_embeddings", 2048))
         self._pad = int(model.generation_config.pad_token_id or 0)
 

@@ -12,31 +12,33 @@ from semcom.link import Link
 from semcom.systems import SYSTEMS
 from semcom.types import KINDS, Message, Reception, Recovered
 from tests.fakes import FakeBudget, smooth_image
-from tests.systems.common import IDS, SETTINGS, damage, models, perfect, queries
+from tests.systems.common import IDS, SETTINGS, damage, models, models_for, perfect, queries
 
 IMAGES = [smooth_image(np.random.default_rng(i), (64, 64) if i % 2 else (48, 56)) for i in range(4)]
 SIZES = [(i.shape[0], i.shape[1]) for i in IMAGES]
 AMPLE = FakeBudget(9_000)
 
 
-def check(recovered: Recovered, carries: str, size: tuple[int, int]) -> None:
+def check(recovered: Recovered, system: systems.System, size: tuple[int, int]) -> None:
     """Exactly one field or none, of the right kind, shape and type, and finite."""
     fields = [v for v in (getattr(recovered, kind) for kind in KINDS[:-1]) if v is not None]
-    assert len(fields) <= 1 and recovered.kind in (carries, "nothing")
+    assert len(fields) <= 1 and recovered.kind in (system.carries, "nothing")
     if recovered.image is not None:
         assert recovered.image.shape == (*size, 3) and recovered.image.dtype == np.uint8
     if recovered.embedding is not None:
-        assert recovered.embedding.shape == (32,) and recovered.embedding.dtype == np.float32
+        assert (
+            recovered.embedding.shape == (system.models.dual.dim,) and recovered.embedding.dtype == np.float32
+        )
         assert np.linalg.norm(recovered.embedding) == pytest.approx(1, abs=1e-4)
     if recovered.tokens is not None:
-        assert recovered.tokens.shape[1] == 16 and len(recovered.tokens) >= 1
+        assert recovered.tokens.shape[1] == system.models.generative.token_dim and len(recovered.tokens) >= 1
         assert recovered.tokens.dtype == np.float32 and np.isfinite(recovered.tokens).all()
     assert recovered.text != "" and recovered.answer != ""
 
 
 @pytest.mark.parametrize(("name", "options"), SETTINGS, ids=IDS)
 def test_with_room_and_no_noise_everything_arrives(name: str, options: dict[str, Any]) -> None:
-    system = systems.create(name, models(), **options)
+    system = systems.create(name, models_for(name), **options)
     messages = system.transmit(IMAGES, AMPLE, queries(4))
     for message in messages:
         assert message.outage == bool(SYSTEMS[name].facts["reference"])
@@ -45,9 +47,9 @@ def test_with_room_and_no_noise_everything_arrives(name: str, options: dict[str,
             assert message.symbols.dtype == np.complex64
     recovered = system.receive([perfect(m) for m in messages], SIZES, queries(4))
     for one, size in zip(recovered, SIZES, strict=True):
-        check(one, system.carries, size)
+        check(one, system, size)
         assert one.kind == ("nothing" if SYSTEMS[name].facts["reference"] else system.carries)
-    again = systems.create(name, models(), **options).transmit(IMAGES[:1], AMPLE, queries(1))
+    again = systems.create(name, models_for(name), **options).transmit(IMAGES[:1], AMPLE, queries(1))
     assert again[0].packets == messages[0].packets
     assert system.transmit([], AMPLE, []) == [] and system.receive([], [], []) == []
 
@@ -56,7 +58,7 @@ def test_with_room_and_no_noise_everything_arrives(name: str, options: dict[str,
 def test_the_budget_is_never_exceeded(name: str, options: dict[str, Any]) -> None:
     seed = int(np.random.default_rng().integers(2**32))
     rng = np.random.default_rng(seed)
-    system = systems.create(name, models(), **options)
+    system = systems.create(name, models_for(name), **options)
     for uses in [0, 1, 13, 20, *(2 ** rng.uniform(3, 14, 8)).astype(int)]:
         budget = FakeBudget(int(uses), int(rng.integers(0, 30)), int(rng.integers(1, 7)))
         for message in system.transmit(IMAGES[:2], budget, queries(2)):
@@ -68,7 +70,7 @@ def test_the_budget_is_never_exceeded(name: str, options: dict[str, Any]) -> Non
 @pytest.mark.parametrize(("name", "options"), SETTINGS, ids=IDS)
 def test_the_budget_of_a_real_link_is_never_exceeded(name: str, options: dict[str, Any]) -> None:
     link = Link("awgn", modulation="qam16", code_rate=0.6)
-    system = systems.create(name, models(), **options)
+    system = systems.create(name, models_for(name), **options)
     for uses in (8, 40, 100, 333, 1000, 2500, 6000):
         messages = system.transmit(IMAGES[:2], link.budget(uses), queries(2))
         assert all(link.uses(message) <= uses for message in messages)
@@ -78,7 +80,7 @@ def test_the_budget_of_a_real_link_is_never_exceeded(name: str, options: dict[st
 def test_any_reception_gives_an_answer_or_nothing(name: str, options: dict[str, Any]) -> None:
     seed = int(np.random.default_rng().integers(2**32))
     rng = np.random.default_rng(seed)
-    system = systems.create(name, models(), **options)
+    system = systems.create(name, models_for(name), **options)
     good = [perfect(m) for m in system.transmit(IMAGES, FakeBudget(3000), queries(4))]
     slowest = 0.0
     for trial in range(25):
@@ -88,7 +90,7 @@ def test_any_reception_gives_an_answer_or_nothing(name: str, options: dict[str, 
         slowest = max(slowest, time.perf_counter() - start)
         for one, size in zip(recovered, SIZES, strict=True):
             try:
-                check(one, system.carries, size)
+                check(one, system, size)
             except AssertionError as error:
                 raise AssertionError(f"seed {seed}, trial {trial}") from error
     assert slowest < 5, seed
