@@ -186,7 +186,10 @@ def _list(options: argparse.Namespace) -> None:
         width = max((len(name) for name, _ in lines), default=0)
         print(f"{kind}:" if len(kinds) > 1 else f"{len(lines)} {kind}:")
         for name, summary in lines:
-            print(f"  {name:<{width}}  {summary}".rstrip())
+            first, *more = summary.split("\n")
+            print(f"  {name:<{width}}  {first}".rstrip())
+            for line in more:
+                print(f"  {'':<{width}}  {line}")
 
 
 def _registry(registry: Registry[Any]) -> list[tuple[str, str]]:
@@ -204,9 +207,17 @@ def _registry(registry: Registry[Any]) -> list[tuple[str, str]]:
 
 
 def _systems() -> list[tuple[str, str]]:
+    """By family: what it is, who published it, what goes over the air, who must know the question."""
     from semcom.systems import SYSTEMS
 
-    return _registry(SYSTEMS)
+    lines = []
+    for name, summary in sorted(_registry(SYSTEMS), key=lambda line: SYSTEMS[line[0]].facts["family"]):
+        facts = SYSTEMS[name].facts
+        asked = "the transmitter too" if facts["needs_query"] else "the receiver alone"
+        facts_line = f"family {facts['family']}; recovers: {facts['carries']}; the question is known to {asked}"
+        published = f"paper: {facts['paper']}"
+        lines.append((name, "\n".join([summary, facts_line, published, f"over the air: {facts['sends']}"])))
+    return lines
 
 
 def _channels() -> list[tuple[str, str]]:
@@ -269,6 +280,12 @@ def _vlms() -> list[tuple[str, str]]:
     ]
 
 
+def _recipes() -> list[tuple[str, str]]:
+    from semcom.training import RECIPES
+
+    return [(name, recipe.summary) for name, recipe in RECIPES.items()]
+
+
 _LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
     "systems": _systems,
     "channels": _channels,
@@ -278,6 +295,7 @@ _LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
     "datasets": _datasets,
     "vlms": _vlms,
     "tasks": _tasks,
+    "recipes": _recipes,
 }
 
 
@@ -287,7 +305,7 @@ def _train(options: argparse.Namespace) -> None:
 
     if options.name not in RECIPES:
         raise unknown("recipe", options.name, RECIPES)
-    given = {"device": options.device, "steps": options.steps, "workers": options.workers}
+    given = {name: getattr(options, name) for name in ("device", "steps", "workers", "vlm")}
     given = {key: value for key, value in given.items() if value is not None}
     recipe = RECIPES[options.name]
     known = inspect.signature(importlib.import_module(recipe.module).train).parameters
@@ -400,11 +418,12 @@ def _parser() -> argparse.ArgumentParser:
     listing.set_defaults(command=_list)
 
     train = commands.add_parser("train", help="train a shipped model again")
-    train.add_argument("name", help="dual-encoder, generative or caption-model")
+    train.add_argument("name", help="see `semcom list recipes`")
     train.add_argument("--out", type=Path, help="folder of the weights (default: those of the package)")
     train.add_argument("--device", help="torch device (default: cpu)")
     train.add_argument("--steps", type=_count, help="training steps (default: those of the shipped weights)")
-    train.add_argument("--workers", type=_count, help="processes (default: 2)")
+    train.add_argument("--workers", type=_count, help="processes, where the recipe has them")
+    train.add_argument("--vlm", help="the model that the weights shall fit (default: embedded)")
     train.set_defaults(command=_train)
 
     doctor = commands.add_parser("doctor", help="check the installation and the physics")
