@@ -142,6 +142,8 @@ class Recovered:
         None  # [k, d], visual tokens of the generative VLM, before its projector
     )
     answer: str | None = None
+    # FastV, (layer, ratio): after so many layers the language model drops this share of the visual tokens
+    prune: tuple[int, float] | None = None
 
     @property
     def kind(self) -> Kind:

@@ -36,7 +36,7 @@ class GenerativeVLM(Protocol):
     ``nothing`` are understood, others are :class:`channels.errors.InputError`; visual tokens are the vision
     tower's features *before* the projector, ``[k, token_dim]``, any k >= 1: they may be pruned, quantised or
     noisy, and where they are not finite they count as ``token_mean``. No tokens at all (k = 0) are
-    ``nothing``.
+    ``nothing``. With ``prune`` a model whose layers can be opened (LLaVA) drops some of the visual tokens on the way.
 
     Results depend on each item alone, whatever stands beside it in the batch, up to float32 rounding.
     Questions about equal things share the work on what is seen, so ask all of them in one call.

@@ -172,4 +172,4 @@ def _key(item: Recovered) -> str:
     if content is None:
         return f"{item.kind}:{item.text if item.kind == 'text' else ''}"
     digest = hashlib.blake2b(np.ascontiguousarray(content).tobytes(), digest_size=16).hexdigest()
-    return f"{item.kind}:{content.shape}:{content.dtype}:{digest}"
+    return f"{item.kind}:{content.shape}:{content.dtype}:{digest}:{item.prune}"

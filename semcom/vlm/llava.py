@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,10 @@ import torch
 
 from semcom.types import Image, Kind, Recovered
 from semcom.vlm.base import Array
+from semcom.vlm.fastv import FastV
 from semcom.vlm.generative import Generative
 from semcom.vlm.likelihood import Job
-from semcom.vlm.packing import batches, layout, pack
+from semcom.vlm.packing import Row, batches, layout, pack
 from semcom.vlm.pixels import Pixels
 from semcom.vlm.trunk import Trunk
 from semcom.vlm.words import Ids
@@ -25,7 +26,8 @@ class Llava(Generative):
 
     Visual tokens are the hidden states of ``vision_feature_layer`` (several layers: side by side), without
     the class token where ``vision_feature_select_strategy`` is ``default``. Any number of them is projected
-    and put in the place of the one image placeholder of the prompt.
+    and put in the place of the one image placeholder of the prompt. Views with ``prune`` are answered with
+    :class:`FastV`.
 
     :param token_mean: ``[token_dim]``, takes the place of non-finite received values
     :param token_scale: ``[token_dim]``
@@ -56,6 +58,8 @@ class Llava(Generative):
         self.trunk = Trunk(model, self.pixels)
         self._room = int(getattr(model.config.text_config, "max_position_embeddings", 2048))
         self._pad = int(model.generation_config.pad_token_id or 0)
+        ends = model.generation_config.eos_token_id
+        self._ends = {int(end) for end in (ends if isinstance(ends, list) else [ends]) if end is not None}
 
     @torch.inference_mode()
     def visual_tokens(self, images: Sequence[Image]) -> list[Array]:
@@ -121,53 +125,74 @@ class Llava(Generative):
             if key not in prompts:
                 prompts[key] = self._sequence(job.prompt, visual[job.view], reserve=32)
             members.setdefault(job.view, []).append((i, prompts[key] + job.context))
-        for rows in batches(pack(members, self.questions_per_row), self.batch_tokens):
+        for prune, rows in self._batches(views, members, self.questions_per_row):
             ids, positions, sees = (part.to(self.model.device) for part in layout(rows, self._pad))
             embeddings = self._embed(ids, [visual[row.view] for row in rows])
-            mask = torch.zeros(sees.shape, dtype=embeddings.dtype, device=embeddings.device)
-            mask.masked_fill_(~sees, torch.finfo(embeddings.dtype).min)
-            hidden = self.model.model.language_model(
-                inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=False
-            ).last_hidden_state
             wanted = [
                 (i, b, row.last(number, len(jobs[i].context) + 1))
                 for b, row in enumerate(rows)
                 for number, i in enumerate(row.jobs)
             ]
-            states = torch.cat([hidden[b, places] for _, b, places in wanted])
+            if prune is not None:
+                fastv, slots = FastV(self.model.model.language_model, *prune), ids == self._image_id
+                places = [(b, at) for _, b, at in wanted]
+                states = torch.cat(fastv.states(embeddings, positions, sees[:, 0], slots, places))
+            else:
+                mask = torch.zeros(sees.shape, dtype=embeddings.dtype, device=embeddings.device)
+                mask.masked_fill_(~sees, torch.finfo(embeddings.dtype).min)
+                hidden = self.model.model.language_model(
+                    inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=False
+                ).last_hidden_state
+                states = torch.cat([hidden[b, at] for _, b, at in wanted])
             log_probs = self.model.lm_head(states).float().log_softmax(-1).cpu().numpy()
-            for (i, _, _), part in zip(
-                wanted, _split(log_probs, [len(p) for _, _, p in wanted]), strict=True
-            ):
+            ends = np.cumsum([len(at) for _, _, at in wanted])[:-1]
+            for (i, _, _), part in zip(wanted, np.split(log_probs, ends), strict=True):
                 yield i, part
 
     def _generate(
         self, views: Sequence[Recovered], prompts: Sequence[tuple[int, str]], limit: int
     ) -> list[str]:
         visual = self._projected(views)
+        asked = [views[view] for view, _ in prompts]
         members = {
             i: [(i, self._sequence(text, visual[view], reserve=limit))]
             for i, (view, text) in enumerate(prompts)
         }
         texts = [""] * len(prompts)
-        for rows in batches(pack(members, per_row=1), self.batch_tokens):
+        for prune, rows in self._batches(asked, members, 1):
             width = max(map(len, rows))
-            ids = torch.full((len(rows), width), self._pad)
-            mask = torch.zeros((len(rows), width), dtype=torch.long)
+            ids, mask = torch.full((len(rows), width), self._pad), torch.zeros(len(rows), width).long()
             for b, row in enumerate(rows):  # generation continues at the right, so the padding is on the left
                 ids[b, width - len(row) :], mask[b, width - len(row) :] = torch.tensor(row.ids), 1
             ids, mask = ids.to(self.model.device), mask.to(self.model.device)
-            out = self.model.generate(
-                inputs_embeds=self._embed(ids, [visual[prompts[row.view][0]] for row in rows]),
-                attention_mask=mask,
-                max_new_tokens=limit,
-                pad_token_id=self._pad,
-                **self._greedy,
-            )
+            embeddings = self._embed(ids, [visual[prompts[row.view][0]] for row in rows])
+            if prune is not None:
+                fastv, slots = FastV(self.model.model.language_model, *prune), ids == self._image_id
+                words = self.model.get_input_embeddings()
+                out = fastv.generate(embeddings, mask > 0, slots, self._say_next, words, self._ends, limit)
+            else:
+                out = self.model.generate(
+                    inputs_embeds=embeddings,
+                    attention_mask=mask,
+                    max_new_tokens=limit,
+                    pad_token_id=self._pad,
+                    **self._greedy,
+                )
             for row, new in zip(rows, out, strict=True):
                 texts[row.view] = self.words.decode(new)
         return texts
 
+    def _say_next(self, states: torch.Tensor) -> torch.Tensor:
+        """The most likely token after each state; no answer opens an image slot."""
+        logits = self.model.lm_head(states).float()
+        logits[:, self._image_id] = -torch.inf
+        return logits.argmax(-1)
 
-def _split(array: Array, lengths: Sequence[int]) -> list[Array]:
-    return np.split(array, np.cumsum(lengths)[:-1])
+    def _batches(
+        self, views: Sequence[Recovered], members: Mapping[int, Sequence[tuple[int, Ids]]], per_row: int
+    ) -> Iterator[tuple[tuple[int, float] | None, list[Row]]]:
+        """Batches of rows that prune alike."""
+        for prune in dict.fromkeys(views[i].prune for i in members):
+            alike = {i: texts for i, texts in members.items() if views[i].prune == prune}
+            for rows in batches(pack(alike, per_row), self.batch_tokens):
+                yield prune, rows

@@ -33,7 +33,8 @@ class Trunk:
         self.rows = self.columns = self.image_size // self.patch_size
         chosen = model.config.vision_feature_layer
         chosen = [chosen] if isinstance(chosen, int) else list(chosen)
-        self._chosen = [i if i >= 0 else self.layers + 1 + i for i in chosen]
+        # the states that the VLM reads
+        self.reads = [i if i >= 0 else self.layers + 1 + i for i in chosen]
         self._drop = int(model.config.vision_feature_select_strategy == "default")
 
     def normalised(self, images: Sequence[Image]) -> Tensor:
@@ -41,8 +42,9 @@ class Trunk:
         return self.pixels(images).to(self.tower.device)
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """State 0 of normalised pixel values ``[B, 3, H, W]``."""
-        state: Tensor = self.tower.embeddings(pixels)
+        """State 0 of normalised pixel values ``[B, 3, H, W]``; other sizes interpolate the position embeddings."""
+        other = tuple(pixels.shape[-2:]) != (self.image_size, self.image_size)
+        state: Tensor = self.tower.embeddings(pixels, interpolate_pos_encoding=other)
         return self.tower.pre_layrnorm(state) if self.prefix else state
 
     def assemble(self, patches: Tensor) -> Tensor:
@@ -66,7 +68,7 @@ class Trunk:
 
         :raises InputError: the VLM reads a layer below ``start``
         """
-        if min(self._chosen) < start:
-            raise InputError(f"layer: {start} is above layer {min(self._chosen)}, which the VLM reads")
-        states = self.run(state, start, max(self._chosen))
-        return torch.cat([states[i - start][:, self._drop :] for i in self._chosen], dim=-1)
+        if min(self.reads) < start:
+            raise InputError(f"layer: {start} is above layer {min(self.reads)}, which the VLM reads")
+        states = self.run(state, start, max(self.reads))
+        return torch.cat([states[i - start][:, self._drop :] for i in self.reads], dim=-1)

@@ -15,10 +15,13 @@ from transformers import (
     BlipProcessor,
     CLIPVisionConfig,
     LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
     LlavaProcessor,
     SiglipConfig,
     SiglipModel,
     SiglipProcessor,
+    SiglipVisionConfig,
     VipLlavaConfig,
     VipLlavaForConditionalGeneration,
 )
@@ -91,6 +94,38 @@ def siglip(folder: Path, seed: int = 0) -> Path:
         tokenizer=build._tokenizer(vocabulary, 12, ends=True),
     )
     return _save(folder, SiglipModel, config, processor, seed)
+
+
+def siglip_llava(folder: Path, seed: int = 0, layers: int = 3) -> Path:
+    """A LLaVA on a SigLIP tower, which has no class token: 16 visual tokens of 32 numbers; grouped-query attention."""
+    vocabulary = build._vocabulary([*WORDS, build.ANSWER])
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
+    config = LlavaConfig(
+        vision_config=SiglipVisionConfig(
+            **sizes, num_hidden_layers=3, image_size=SIZE, patch_size=8, vision_use_head=False
+        ).to_dict(),
+        text_config=LlamaConfig(
+            **sizes,
+            num_hidden_layers=layers,
+            num_key_value_heads=2,
+            vocab_size=len(vocabulary),
+            pad_token_id=0,
+            bos_token_id=2,
+            eos_token_id=3,
+        ).to_dict(),
+        image_token_index=vocabulary[build.IMAGE],
+        image_seq_length=16,
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="full",
+    )
+    processor = LlavaProcessor(
+        image_processor=SiglipImageProcessorPil(size={"height": SIZE, "width": SIZE}),
+        tokenizer=build._tokenizer(vocabulary, 128, ends=False),
+        patch_size=8,
+        vision_feature_select_strategy="full",
+        chat_template=build.CHAT_TEMPLATE,
+    )
+    return _save(folder, LlavaForConditionalGeneration, config, processor, seed)
 
 
 def vipllava(folder: Path, seed: int = 0) -> Path:

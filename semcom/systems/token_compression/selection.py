@@ -60,10 +60,15 @@ def average_pool(tokens: Array, keep: int) -> Array:
         return tokens
     if side * side != count:
         return np.stack([part.mean(0) for part in np.array_split(tokens, keep)])
-    rows = isqrt(keep)
-    columns = min(rows + 1 if rows * (rows + 1) <= keep else rows, side)
+    rows, columns = grid_of(keep, side, side)
     grid = tokens.reshape(side, side, -1)
     return np.stack([grid[r][:, c].mean((0, 1)) for r in _bins(side, rows) for c in _bins(side, columns)])
+
+
+def grid_of(keep: int, rows: int, columns: int) -> tuple[int, int]:
+    """The grid of at most ``keep`` cells that is square or one column wider, within ``rows`` x ``columns``."""
+    side = isqrt(keep)
+    return min(side, rows), min(side + 1 if side * (side + 1) <= keep else side, columns)
 
 
 def _bins(length: int, bins: int) -> list[slice]:

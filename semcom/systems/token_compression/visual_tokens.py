@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,16 @@ from semcom.systems.base import Models, Size, System, image_key, register
 from semcom.systems.token_compression.selection import SELECTIONS
 from semcom.types import Budget, Image, Message, Packet, Query, Reception, Recovered
 from semcom.vlm.base import Array
+
+if TYPE_CHECKING:
+    from semcom.vlm.trunk import Trunk
+
+IN_TOWER = (
+    "lower-resolution",
+    "cls-attention",
+    "visionzip",
+    "tome",
+)  # selections of tower.py, which needs torch
 
 
 @register(
@@ -33,8 +44,8 @@ class VisualTokens(System):
     the receiver takes standardised tokens to have their known mean power, 1 a dimension, and applies LMMSE.
     The factor's spread from image to image is thus part of the distortion (a few per cent for many tokens).
 
-    :param select: ``none`` (all tokens or nothing), ``random``, ``uniform``, ``average-pool`` or
-        ``divprune``.
+    :param select: from the tokens alone ``none`` (all or nothing), ``random``, ``uniform``, ``average-pool``,
+        ``divprune``; inside the tower (LLaVA) ``lower-resolution``, ``cls-attention``, ``visionzip``, ``tome``.
     :param bits: 8, 4, 2 or 1 for each number (digital).
     :param tokens_per_packet: at most so many tokens share a packet and its CRC.
     :param keep: keep this many tokens instead of as many as fit; an outage where they do not fit.
@@ -53,8 +64,8 @@ class VisualTokens(System):
         analog: bool = False,
     ) -> None:
         super().__init__(models)
-        if select not in SELECTIONS:
-            raise unknown("select", select, SELECTIONS)
+        if select not in (known := [*SELECTIONS, *IN_TOWER]):
+            raise unknown("select", select, known)
         if isinstance(bits, bool) or bits not in GAUSSIAN_STEP:
             raise InputError(f"bits: {bits!r} is not one of {', '.join(map(str, sorted(GAUSSIAN_STEP)))}")
         for name, value in (("tokens_per_packet", tokens_per_packet), ("keep", keep)):
@@ -75,20 +86,40 @@ class VisualTokens(System):
         """See :class:`System`."""
         if not len(images):
             return []
-        plans: dict[int, list[int]] = {}
-        messages = []
-        for image, tokens in zip(images, self.models.tokens(images), strict=True):
-            n = len(tokens)
-            if n not in plans:
-                plans[n] = self._plan(n, budget)
-            if not plans[n]:
-                messages.append(Message())
-                continue
-            kept = SELECTIONS[self._select](tokens, sum(plans[n]), image_key(image))
-            messages.append(
-                self._analog_message(kept) if self._analog else self._packets(kept, max(plans[n]))
-            )
+        messages = [Message()] * len(images)
+        counts = self._counts(images)
+        for n in dict.fromkeys(counts):
+            plan = self._plan(n, budget)
+            rows = [i for i, count in enumerate(counts) if count == n] if plan else []
+            for i, kept in zip(rows, self._kept([images[i] for i in rows], sum(plan)), strict=True):
+                messages[i] = self._analog_message(kept) if self._analog else self._packets(kept, max(plan))
         return messages
+
+    def _counts(self, images: Sequence[Image]) -> list[int]:
+        """How many visual tokens each image has."""
+        if self._select in SELECTIONS:
+            return [len(tokens) for tokens in self.models.tokens(images)]
+        trunk = self._trunk()
+        return [trunk.rows * trunk.columns] * len(images)
+
+    def _kept(self, images: Sequence[Image], keep: int) -> list[Array]:
+        """At most ``keep`` tokens of each image."""
+        if self._select not in SELECTIONS:
+            from semcom.systems.token_compression.tower import compress
+
+            return compress(self._trunk(), images, keep, self._select)
+        choose = SELECTIONS[self._select]
+        pairs = zip(images, self.models.tokens(images), strict=True)
+        return [choose(tokens, keep, image_key(image)) for image, tokens in pairs]
+
+    def _trunk(self) -> Trunk:
+        model = self.models.generative
+        trunk: Trunk | None = getattr(model, "trunk", None)
+        if trunk is None:
+            raise InputError(
+                f"select: {self._select} needs a VLM with an open vision tower (LLaVA), not {model.name!r}"
+            )
+        return trunk
 
     def _plan(self, available: int, budget: Budget) -> list[int]:
         """How many tokens go into each packet (analog: into the one block); empty for an outage."""
