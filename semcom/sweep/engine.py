@@ -4,14 +4,15 @@ Every image is encoded once for each (system, link, budget), or not at all where
 sent at all SNRs and draws together. A reception is then answered once, whatever number of points it appears in:
 error-free ones and outages (most of them) have a known outcome, other distinct ones are decoded once for each content.
 What is worked on together is fixed by the scenario alone (chunks of images, slices of points), so that no number
-depends on workers, resuming or order.
+depends on workers, resuming or order. Where a system fails on what it received, its points are tried one by one, and
+only those that fail are lost.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from channels.errors import InputError
@@ -21,7 +22,7 @@ from semcom.scenario import Scenario
 from semcom.schema import LinkSpec
 from semcom.sweep.cache import Cache
 from semcom.sweep.chunk import Chunk, Outcome, Sending, clean, digest, sendings
-from semcom.sweep.part import Answers, Part
+from semcom.sweep.part import Answers, Failure, OutOfTime, Part
 from semcom.sweep.plan import CHUNK, Group, Job, plan, realisation
 from semcom.sweep.rows import Cost, Record
 from semcom.systems.base import image_key
@@ -171,6 +172,7 @@ class Engine:
         )
         perfect = [None if (r := clean(s.message)) is None else r.key for s in sent]
         outcomes: dict[tuple[int, str], Outcome] = {}
+        lost: set[int] = set()
         step = max(1, SYMBOLS_AT_ONCE // max(1, len(sent) * group.budget_uses))
         for start in range(0, len(points), step):
             meetings = [(a, i) for a in points[start : start + step] for i in range(len(sent))]
@@ -181,14 +183,43 @@ class Engine:
             )
             _within(group, air)
             keys = [(i, reception.key) for (_, i), reception in zip(meetings, air, strict=True)]
-            new = {key: r for key, r in zip(keys, air, strict=True) if key not in outcomes}
-            for known in [key for key in new if key[1] == perfect[key[0]]]:
-                outcomes[known] = self._perfect(group, chunk, system, sent)[known[0]]
-                del new[known]
-            answered = self.receive(chunk, system, [sent[i] for i, _ in new], list(new.values()))
-            outcomes.update(zip(new, answered, strict=True))
+            met = dict(zip(keys, air, strict=True))
+            try:
+                self._answer(group, chunk, sent, perfect, met, outcomes)
+            except OutOfTime:
+                raise
+            except Exception:  # at which points?
+                for a in points[start : start + step]:
+                    own = {key: met[key] for (b, _), key in zip(meetings, keys, strict=True) if b is a}
+                    try:
+                        self._answer(group, chunk, sent, perfect, own, outcomes)
+                    except OutOfTime:
+                        raise
+                    except Exception as error:
+                        part.failures.append(Failure.of(part.job, error, [a.point.id]))
+            lost = {id for failure in part.failures for id in failure.points}
             for (a, i), key, reception in zip(meetings, keys, air, strict=True):
-                _note(chunk, sent[i], outcomes[key], reception.ledger.channel_uses, a)
+                if a.point.id not in lost:
+                    _note(chunk, sent[i], outcomes[key], reception.ledger.channel_uses, a)
+        part.answers = [a for a in part.answers if a.point.id not in lost]
+
+    def _answer(
+        self,
+        group: Group,
+        chunk: Chunk,
+        sent: Sequence[Sending],
+        perfect: Sequence[str | None],
+        met: Mapping[tuple[int, str], Reception],
+        outcomes: dict[tuple[int, str], Outcome],
+    ) -> None:
+        """Add the outcomes of the receptions that are new. Keys: (which sending, key of the reception)."""
+        system = self.systems[group.system.label]
+        new = {key: reception for key, reception in met.items() if key not in outcomes}
+        for known in [key for key in new if key[1] == perfect[key[0]]]:
+            outcomes[known] = self._perfect(group, chunk, system, sent)[known[0]]
+            del new[known]
+        answered = self.receive(chunk, system, [sent[i] for i, _ in new], list(new.values()))
+        outcomes.update(zip(new, answered, strict=True))
 
     def _transmit(
         self,

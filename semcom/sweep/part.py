@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,10 +36,14 @@ class Answers:
 
 @dataclass
 class Part:
-    """A finished job. ``encoded`` and ``reused``: messages that were computed, or came from the cache on disk."""
+    """A finished job. ``encoded`` and ``reused``: messages that were computed, or came from the cache on disk.
+
+    ``failures``: of the points at which the receiver or a task failed; they are not among the ``answers``.
+    """
 
     job: Job
     answers: list[Answers]
+    failures: list[Failure] = field(default_factory=list)
     encoded: int = 0
     reused: int = 0
     seconds: float = 0.0
@@ -46,16 +51,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that could not be done: a fault of the system under test, not of the sweep."""
+    """A job that could not be done at some of its points: a fault of the system under test, not of the sweep."""
 
     job: Job
+    points: tuple[int, ...]  # ids; all of the job where nothing could be transmitted, or no time was left
     kind: str  # "exception", "bad input", "out of memory", "time-out", "worker died"
     error: str  # one line
     trace: str = ""
 
     @classmethod
-    def of(cls, job: Job, error: BaseException) -> Failure:
-        """From what was raised."""
+    def of(cls, job: Job, error: BaseException, points: Sequence[int] | None = None) -> Failure:
+        """From what was raised, at all points of the job or at some."""
+        lost = job.points if points is None else tuple(points)
         text = " ".join(str(error).split())[:300]
         kind = "exception"
         if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate" in text:
@@ -63,9 +70,9 @@ class Failure:
         elif isinstance(error, OutOfTime):
             kind = "time-out"
         elif isinstance(error, InputError):
-            return cls(job, "bad input", str(error), "".join(traceback.format_exception(error)))
+            return cls(job, lost, "bad input", str(error), "".join(traceback.format_exception(error)))
         shown = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        return cls(job, kind, shown, "".join(traceback.format_exception(error)))
+        return cls(job, lost, kind, shown, "".join(traceback.format_exception(error)))
 
 
 class OutOfTime(Exception):

@@ -17,11 +17,11 @@ from typing import IO, Any
 
 from channels.errors import InputError
 from semcom.sweep.part import Failure, Part
-from semcom.sweep.plan import Group, Point
+from semcom.sweep.plan import CHUNK, Group, Point
 from semcom.sweep.rows import Column, Cost, Record
 
 FILE = "results.sqlite"
-VERSION = 2
+VERSION = 3
 APPLICATION = 0x5E3C0301  # marks the file as ours
 
 SCHEMA = """
@@ -50,7 +50,7 @@ CREATE TABLE chunks (
     point INTEGER NOT NULL, chunk INTEGER NOT NULL, messages INTEGER NOT NULL, payload_bits REAL, channel_uses REAL,
     cbr REAL, bpp REAL, outage REAL, PRIMARY KEY (point, chunk)) WITHOUT ROWID;
 CREATE TABLE failures (
-    id INTEGER PRIMARY KEY, chunk INTEGER NOT NULL, kind TEXT NOT NULL, error TEXT NOT NULL, trace TEXT NOT NULL);
+    point INTEGER PRIMARY KEY, chunk INTEGER NOT NULL, kind TEXT NOT NULL, error TEXT NOT NULL, trace TEXT NOT NULL);
 """
 COPIED = ("rows", "corpus", "chunks")  # with the id of the point first
 STARTED = "SELECT EXISTS (SELECT 1 FROM points) OR EXISTS (SELECT 1 FROM chunks)"
@@ -166,7 +166,7 @@ class Store:
         return found
 
     def add(self, part: Part) -> None:
-        """Write the answers of one job, as far as they are not there already."""
+        """Write the answers and the failures of one job, as far as they are not there already."""
         chunk = part.job.chunk
         with explained(self.path), _transaction(self.connection) as db:
             for answers in part.answers:
@@ -191,6 +191,8 @@ class Store:
                         for r in records
                     ],
                 )
+            for failure in part.failures:
+                self._fail(failure)
 
     def column(self, point: int, task: str) -> Column:
         """The answers that are there of one point (finished or not) and task, in the order of the data."""
@@ -255,19 +257,45 @@ class Store:
             db.executemany("INSERT INTO corpus VALUES (?, ?, ?, ?)", [(point.id, *line) for line in corpus])
 
     def fail(self, failure: Failure) -> None:
-        """Record a job that failed; its group (the id of the row) is not tried again until :meth:`forgive`."""
-        values = (failure.job.group, failure.job.chunk, failure.kind, failure.error, failure.trace)
-        with explained(self.path), _transaction(self.connection) as db:
-            db.execute("INSERT OR IGNORE INTO failures VALUES (?, ?, ?, ?, ?)", values)
+        """Record what failed; its points are not tried again until :meth:`forgive`."""
+        with explained(self.path), _transaction(self.connection):
+            self._fail(failure)
 
-    def forgive(self) -> None:
-        """Forget all failures, so that they are tried again."""
+    def _fail(self, failure: Failure) -> None:
+        """The first chunk at which a point failed is the one that counts."""
+        told = (failure.job.chunk, failure.kind, failure.error, failure.trace)
+        for point in failure.points:
+            if not self.connection.execute("SELECT 1 FROM points WHERE id = ?", (point,)).fetchone():
+                self.copy_failure(point, *told)
+
+    def forgive(self, groups: Sequence[Sequence[int]]) -> None:
+        """Forget all failures, so that they are tried again.
+
+        What else was computed with a failed point, from that chunk on, is forgotten too: it is computed again with
+        that point beside it, as in a run in which nothing failed.
+
+        :param groups: ids of the points that are worked on together
+        """
+        failed = self.failed()
         with explained(self.path), _transaction(self.connection) as db:
+            for ids in groups:
+                if not (chunks := [failed[id] for id in ids if id in failed]):
+                    continue
+                where = f"BETWEEN {ids[0]} AND {ids[-1]}"
+                late = f"SELECT point FROM chunks WHERE point {where} AND chunk >= {min(chunks)}"
+                db.execute(f"DELETE FROM points WHERE id IN ({late})")
+                for name in ("rows", "corpus"):
+                    db.execute(f"DELETE FROM {name} WHERE point IN ({late})")
+                db.execute(
+                    f"DELETE FROM samples WHERE point {where} AND query IN "
+                    f"(SELECT id FROM queries WHERE number >= {CHUNK * min(chunks)})"
+                )
+                db.execute(f"DELETE FROM chunks WHERE point {where} AND chunk >= {min(chunks)}")
             db.execute("DELETE FROM failures")
 
-    def failed(self) -> set[int]:
-        """Indices of the groups that failed."""
-        return {id for (id,) in self.query("SELECT id FROM failures")}
+    def failed(self) -> dict[int, int]:
+        """Ids of the points that failed, and the first chunk at which each did."""
+        return dict(self.query("SELECT point, chunk FROM failures"))
 
     def copy_point(self, source: Store, old: int, new: int) -> None:
         """Take over a finished point of another file under a new id. If it is here already, it must be the same.
@@ -299,10 +327,15 @@ class Store:
                 [(new, self._enter(row[:9]), *row[9:]) for row in samples],
             )
 
-    def copy_failure(self, group: int, *values: Any) -> None:
-        """Take over a failure of another file (chunk, kind, error, trace) for a group."""
-        with explained(self.path), _transaction(self.connection) as db:
-            db.execute("INSERT OR IGNORE INTO failures VALUES (?, ?, ?, ?, ?)", (group, *values))
+    def copy_failure(self, point: int, chunk: int, kind: str, error: str, trace: str) -> None:
+        """Enter a failure of one point, unless it is known from an earlier chunk."""
+        with explained(self.path):
+            self.connection.execute(
+                "INSERT INTO failures VALUES (?, ?, ?, ?, ?) ON CONFLICT (point) DO UPDATE SET chunk = "
+                "excluded.chunk, kind = excluded.kind, error = excluded.error, trace = excluded.trace "
+                "WHERE excluded.chunk < chunk",
+                (point, chunk, kind, error, trace),
+            )
 
     def _query_id(self, task: str, record: Record) -> int:
         """Id of a query; it is entered when it is new."""

@@ -13,7 +13,7 @@ from semcom.fields import read_yaml
 from semcom.scenario import from_dict
 from semcom.sweep.engine import Engine
 from semcom.sweep.fingerprint import Fingerprint
-from semcom.sweep.limit import time_limit
+from semcom.sweep.limit import LastWord, time_limit
 from semcom.sweep.part import Failure, Part
 from semcom.sweep.plan import Job
 
@@ -39,6 +39,20 @@ def engine(setup: Setup) -> Engine:
     if changes := here.differences(setup.fingerprint):
         raise InputError(f"a worker runs another installation than this process ({'; '.join(changes[:3])})")
     return Engine(scenario, setup.device, setup.fingerprint.key if setup.cache else None)
+
+
+def work_apart(setup: Setup, job: Job) -> Part | Failure:
+    """:func:`work` in a process that may be ended when it takes too long, and is replaced."""
+    if setup.timeout is None:
+        return work(setup, job)
+    name = f"{setup.run}-{job.group}-{job.chunk}"
+    last = LastWord(name)
+    if trace := last.take():
+        error = f"OutOfTime: a chunk took longer than {setup.timeout:g} s in a call that could not be interrupted"
+        return Failure(job, job.points, "time-out", error, trace)
+    engine(setup)  # to load is no work of the job
+    with last.watch(setup.timeout):
+        return work(setup, job)
 
 
 def work(setup: Setup, job: Job) -> Part | Failure:
