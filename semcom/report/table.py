@@ -52,7 +52,10 @@ def score_table(view: View, task: str, air: str, budget: int) -> Table:
     selected = view.select(task=task, air=air, budget_uses=budget)
     for label in view.kinds:
         rows.append(
-            (label, tuple(_cell(view, label, budget, snr, selected[selected["snr_db"] == snr]) for snr in snrs))
+            (
+                label,
+                tuple(_cell(view, label, budget, snr, selected[selected["snr_db"] == snr]) for snr in snrs),
+            )
         )
     references = []
     for name in ("ceiling", "blind"):

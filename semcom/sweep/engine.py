@@ -11,6 +11,7 @@ only those that fail are lost.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -24,7 +25,7 @@ from semcom.sweep.cache import Cache
 from semcom.sweep.chunk import Chunk, Outcome, Sending, clean, digest, sendings
 from semcom.sweep.part import Answers, Failure, OutOfTime, Part
 from semcom.sweep.plan import CHUNK, Group, Job, plan, realisation
-from semcom.sweep.rows import Cost, Record
+from semcom.sweep.rows import Asked, Cost, Record, query_id
 from semcom.systems.base import image_key
 from semcom.types import Budget, Dataset, Image, Message, Query, Reception, Recovered, System
 
@@ -49,6 +50,7 @@ class Engine:
             raise InputError(f"data: {scenario.data.name!r} with {scenario.data.options} has no samples")
         models = systems.Models(scenario.dual, scenario.generative, decide=self._decide, device=device)
         self.tasks = {t.name: tasks.create(t.name, models, self.dataset, **t.options) for t in scenario.tasks}
+        self._places = {name: place for place, name in enumerate(self.tasks)}
         self.systems = {s.label: systems.create(s.name, models, **s.options) for s in scenario.systems}
         self.links = {s.label: _link(s) for s in scenario.links}
         self.groups = plan(scenario)
@@ -85,12 +87,26 @@ class Engine:
         group, chunk = self.groups[job.group], self.chunk(job.chunk)
         able = self.applicable(group)
         points = [point for point in group.points if point.id in job.points]
-        part = Part(job, [Answers(point, {name: [] for name in able}) for point in points])
+        part = Part(job, [Answers(point) for point in points], self._asked(chunk, able))
         if group.link is None:
             self._reference(group.system.name, chunk, part.answers[0])
         else:
             self._radio(group, chunk, able, part)
+        for answers in part.answers:
+            answers.close()
         return part
+
+    def _asked(self, chunk: Chunk, tasks: Sequence[str]) -> list[Asked]:
+        """The queries of a chunk."""
+        found = []
+        for name in tasks:
+            for i, queries in enumerate(chunk.queries[name]):
+                number, (height, width) = chunk.index * CHUNK + i, chunk.size(i)
+                for j, query in enumerate(queries):
+                    id = query_id(self._places[name], number, j)
+                    told = query.type, query.text, " | ".join(query.truth), json.dumps(query.truth)
+                    found.append(Asked(id, name, query.sample, j, *told, number, height * width))
+        return found
 
     def applicable(self, group: Group) -> list[str]:
         """The tasks that can be answered from what the system delivers."""
@@ -161,7 +177,7 @@ class Engine:
         sent = [Sending(i, tuple(chunk.asked(i, list(self.tasks))), Message()) for i in samples]
         images = [Recovered(image=s.image) if name == "ceiling" else Recovered() for s in chunk.samples]
         for sending, outcome in zip(sent, self._ask(chunk, sent, images), strict=True):
-            _note(chunk, sending, outcome, 0, tally)
+            self._note(chunk, sending, outcome, 0, tally)
 
     def _radio(self, group: Group, chunk: Chunk, able: Sequence[str], part: Part) -> None:
         """Encode a chunk, send it at every point, answer what is distinct, and note it all down."""
@@ -200,7 +216,7 @@ class Engine:
             lost = {id for failure in part.failures for id in failure.points}
             for (a, i), key, reception in zip(meetings, keys, air, strict=True):
                 if a.point.id not in lost:
-                    _note(chunk, sent[i], outcomes[key], reception.ledger.channel_uses, a)
+                    self._note(chunk, sent[i], outcomes[key], reception.ledger.channel_uses, a)
         part.answers = [a for a in part.answers if a.point.id not in lost]
 
     def _answer(
@@ -247,6 +263,17 @@ class Engine:
             part.encoded += len(images)
         return messages
 
+    def _note(self, chunk: Chunk, sending: Sending, outcome: Outcome, uses: int, tally: Answers) -> None:
+        """One record for each query of the sending."""
+        height, width = chunk.size(sending.sample)
+        cost = Cost(int(sending.message.payload_bits), int(uses), height * width)
+        number = chunk.index * CHUNK + sending.sample
+        for (task, j), (answer, score) in outcome.answers.items():
+            id = query_id(self._places[task], number, j)
+            tally.records.append(Record(id, float(score), answer, outcome.kind, *cost[:2]))
+        tally.costs.append(cost)
+        tally.outages.append(outcome.kind == "nothing")
+
     def _perfect(
         self, group: Group, chunk: Chunk, system: System, sent: Sequence[Sending]
     ) -> dict[int, Outcome]:
@@ -272,15 +299,3 @@ def _within(group: Group, air: Sequence[Reception]) -> None:
 
 def _link(spec: LinkSpec) -> Link:
     return Link(spec.channel, spec.options, spec.modulation, spec.code_rate, spec.coding, **spec.features)
-
-
-def _note(chunk: Chunk, sending: Sending, outcome: Outcome, uses: int, tally: Answers) -> None:
-    """One record for each query of the sending."""
-    height, width = chunk.size(sending.sample)
-    cost = Cost(sending.message.payload_bits, uses, height * width)
-    number = chunk.index * CHUNK + sending.sample
-    for (task, j), (answer, score) in outcome.answers.items():
-        query = chunk.queries[task][sending.sample][j]
-        tally.records[task].append(Record(query, j, answer, score, outcome.kind, number, cost))
-    tally.costs.append(cost)
-    tally.outages.append(outcome.kind == "nothing")

@@ -17,7 +17,10 @@ from typing import Any
 from channels.errors import InputError
 from semcom.scenario import Scenario
 
-PACKAGES = ("torch", "numpy", "scipy", "sionna", "transformers", "tokenizers", "pillow", "av", "constriction", "jpeglib")
+PACKAGES = (
+    *("torch", "numpy", "scipy", "sionna", "transformers", "tokenizers", "pillow", "av"),
+    *("constriction", "jpeglib"),
+)
 SOURCES = ("channels", "semcom/codecs", "semcom/data", "semcom/systems", "semcom/tasks", "semcom/vlm")
 FILES = (
     "semcom/link.py",

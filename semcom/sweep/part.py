@@ -10,7 +10,7 @@ import numpy as np
 
 from channels.errors import InputError
 from semcom.sweep.plan import Job, Point
-from semcom.sweep.rows import Cost, Record
+from semcom.sweep.rows import Asked, Cost, Record
 
 
 @dataclass
@@ -18,13 +18,15 @@ class Answers:
     """All answers at one operating point from one chunk of images; a cost and an outage for each message sent."""
 
     point: Point
-    records: dict[str, list[Record]]
+    records: list[Record] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     outages: list[bool] = field(default_factory=list)
+    sums: tuple[float, ...] = ()
 
-    def sums(self) -> tuple[float, ...]:
-        """Messages, and the sums over them of payload bits, channel uses, CBR, bpp and outages."""
-        return (
+    def close(self) -> None:
+        """Sum up what the messages cost; the sums alone travel: how many messages, and over them payload bits, channel
+        uses, CBR, bpp and outages."""
+        self.sums = (
             len(self.costs),
             float(np.sum([c.payload_bits for c in self.costs])),
             float(np.sum([c.channel_uses for c in self.costs])),
@@ -32,6 +34,7 @@ class Answers:
             float(np.sum([c.payload_bits / c.pixels for c in self.costs])),
             float(np.sum(self.outages)),
         )
+        self.costs, self.outages = [], []
 
 
 @dataclass
@@ -43,6 +46,7 @@ class Part:
 
     job: Job
     answers: list[Answers]
+    asked: list[Asked] = field(default_factory=list)  # the queries of the chunk that are answered
     failures: list[Failure] = field(default_factory=list)
     encoded: int = 0
     reused: int = 0

@@ -55,6 +55,9 @@ class Cluster:
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        # workers load their libraries while this process reads the scenario
+        addresses = client.scheduler_info(n_workers=-1)["workers"]
+        self._warm = [client.submit(warm_up, workers=[a], pure=False) for a in addresses]
 
     def __len__(self) -> int:
         return len(self._client.scheduler_info(n_workers=-1)["workers"])

@@ -122,7 +122,8 @@ class _Run:
         finished, self._have = store.finished(), store.stored()
         self._failed = store.failed()
         self._open = {
-            g.index: [p for p in g.points if p.id not in finished and p.id not in self._failed] for g in groups
+            g.index: [p for p in g.points if p.id not in finished and p.id not in self._failed]
+            for g in groups
         }
         self._total = sum(len(g.points) for g in groups)
         self._units = sum(  # chunks of points that are done; a point that is finished counts in full

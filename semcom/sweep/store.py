@@ -12,13 +12,14 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 from channels.errors import InputError
 from semcom.sweep.part import Failure, Part
 from semcom.sweep.plan import CHUNK, Group, Point
-from semcom.sweep.rows import Column, Cost, Record
+from semcom.sweep.rows import Column
 
 FILE = "results.sqlite"
 VERSION = 3
@@ -52,6 +53,7 @@ CREATE TABLE chunks (
 CREATE TABLE failures (
     point INTEGER PRIMARY KEY, chunk INTEGER NOT NULL, kind TEXT NOT NULL, error TEXT NOT NULL, trace TEXT NOT NULL);
 """
+ASK = f"INSERT OR IGNORE INTO queries VALUES ({', '.join('?' * 10)})"
 COPIED = ("rows", "corpus", "chunks")  # with the id of the point first
 STARTED = "SELECT EXISTS (SELECT 1 FROM points) OR EXISTS (SELECT 1 FROM chunks)"
 TABLES = ("meta", "points", "rows", "corpus", "queries", "samples", "chunks", "failures")
@@ -77,7 +79,7 @@ class Store:
 
     def __init__(self, connection: sqlite3.Connection, path: Path, lock: IO[str] | None = None) -> None:
         self.connection, self.path, self._lock = connection, path, lock
-        self._queries: dict[tuple[str, str, int], int] = {}
+        self._asked: set[tuple[int, tuple[str, ...]]] = set()  # chunks and tasks whose queries are there
 
     @classmethod
     def create(
@@ -168,56 +170,41 @@ class Store:
     def add(self, part: Part) -> None:
         """Write the answers and the failures of one job, as far as they are not there already."""
         chunk = part.job.chunk
+        asked = chunk, tuple(dict.fromkeys(query.task for query in part.asked))
         with explained(self.path), _transaction(self.connection) as db:
+            if asked not in self._asked:
+                db.executemany(ASK, part.asked)
             for answers in part.answers:
                 here = "SELECT 1 FROM chunks WHERE point = ? AND chunk = ? UNION SELECT 1 FROM points WHERE id = ?"
                 if db.execute(here, (answers.point.id, chunk, answers.point.id)).fetchone():
                     continue
-                values = (answers.point.id, chunk, *answers.sums())
+                values = (answers.point.id, chunk, *answers.sums)
                 db.execute(f"INSERT INTO chunks VALUES ({', '.join('?' * 8)})", values)
-                db.executemany(
-                    "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    [
-                        (
-                            answers.point.id,
-                            self._query_id(task, r),
-                            _real(r.score),
-                            r.answer,
-                            r.kind,
-                            r.cost.payload_bits,
-                            r.cost.channel_uses,
-                        )
-                        for task, records in answers.records.items()
-                        for r in records
-                    ],
-                )
+                rows = ((answers.point.id, *record) for record in answers.records)
+                db.executemany("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             for failure in part.failures:
                 self._fail(failure)
+        self._asked.add(asked)
 
     def column(self, point: int, task: str) -> Column:
         """The answers that are there of one point (finished or not) and task, in the order of the data."""
         rows = self.query(
-            "SELECT q.sample, q.query, q.question_type, q.truths, s.answer, s.score, s.kind, s.payload_bits, "
-            "s.channel_uses, q.pixels FROM samples s JOIN queries q ON q.id = s.query "
-            "WHERE s.point = ? AND q.task = ? ORDER BY q.number, q.query",
+            "SELECT q.sample, q.query, q.question_type, q.truths, s.answer, s.score, s.kind = 'nothing', "
+            "s.payload_bits, s.channel_uses, q.pixels FROM samples s JOIN queries q ON q.id = s.query "
+            "WHERE s.point = ? AND q.task = ? ORDER BY s.query",
             point,
             task,
         )
-        column = Column()
+        if not rows:
+            return Column()
+        column = Column(*map(list, zip(*rows, strict=True)))
         with explained(self.path):
-            for sample, index, kind, truths, answer, score, held, bits, uses, pixels in rows:
-                column.samples.append(sample)
-                column.indices.append(index)
-                column.types.append(kind)
-                column.truths.append(tuple(json.loads(truths)))
-                column.answers.append(answer)
-                column.scores.append(float("nan") if score is None else score)
-                column.lost.append(held == "nothing")
-                column.costs.append(Cost(bits, uses, pixels))
+            column.truths = [_truths(text) for text in column.truths]
+            column.scores = [math.nan if score is None else score for score in column.scores]
         return column
 
     def sums(self, point: int) -> tuple[float, ...]:
-        """What the messages of a point cost: :meth:`semcom.sweep.part.Answers.sums` over all chunks."""
+        """What the messages of a point cost: :attr:`semcom.sweep.part.Answers.sums` over all chunks."""
         names = "messages, payload_bits, channel_uses, cbr, bpp, outage"
         rows = self.query(f"SELECT {names} FROM chunks WHERE point = ? ORDER BY chunk", point)
         return tuple(sum(column) for column in zip(*rows, strict=True))
@@ -303,10 +290,10 @@ class Store:
         :raises InputError: it is here with other numbers
         """
         samples = source.query(
-            "SELECT q.task, q.sample, q.query, q.question_type, q.text, q.truth, q.truths, q.number, q.pixels, "
-            "s.score, s.answer, s.kind, s.payload_bits, s.channel_uses FROM samples s JOIN queries q "
-            "ON q.id = s.query WHERE s.point = ? ORDER BY q.task, q.number, q.query",
-            old,
+            "SELECT query, score, answer, kind, payload_bits, channel_uses FROM samples WHERE point = ?", old
+        )
+        asked = source.query(
+            "SELECT * FROM queries WHERE id IN (SELECT query FROM samples WHERE point = ?)", old
         )
         tables = {name: source.query(f"SELECT * FROM {name} WHERE point = ?", old) for name in COPIED}
         if self.query("SELECT 1 FROM points WHERE id = ?", new):
@@ -322,9 +309,9 @@ class Store:
                 if rows:
                     marks = ", ".join("?" * len(rows[0]))
                     db.executemany(f"INSERT INTO {name} VALUES ({marks})", [(new, *row[1:]) for row in rows])
+            db.executemany(ASK, asked)
             db.executemany(
-                "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(new, self._enter(row[:9]), *row[9:]) for row in samples],
+                "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)", [(new, *row) for row in samples]
             )
 
     def copy_failure(self, point: int, chunk: int, kind: str, error: str, trace: str) -> None:
@@ -337,29 +324,10 @@ class Store:
                 (point, chunk, kind, error, trace),
             )
 
-    def _query_id(self, task: str, record: Record) -> int:
-        """Id of a query; it is entered when it is new."""
-        query = record.query
-        key = (task, query.sample, record.index)
-        if key in self._queries:
-            return self._queries[key]
-        truths = " | ".join(query.truth), json.dumps(query.truth)
-        return self._enter((*key, query.type, query.text, *truths, record.number, record.cost.pixels))
 
-    def _enter(self, values: tuple[Any, ...]) -> int:
-        """Id of a row of ``queries`` (all but the id)."""
-        key: tuple[str, str, int] = values[:3]
-        if key not in self._queries:
-            self.connection.execute(
-                "INSERT OR IGNORE INTO queries (task, sample, query, question_type, text, truth, truths, number, "
-                "pixels) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                values,
-            )
-            found = self.connection.execute(
-                "SELECT id FROM queries WHERE task = ? AND sample = ? AND query = ?", key
-            )
-            self._queries[key] = int(found.fetchone()[0])
-        return self._queries[key]
+@lru_cache(4096)
+def _truths(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
 
 
 def _lock(folder: Path) -> IO[str]:

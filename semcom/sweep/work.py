@@ -41,6 +41,14 @@ def engine(setup: Setup) -> Engine:
     return Engine(scenario, setup.device, setup.fingerprint.key if setup.cache else None)
 
 
+def warm_up() -> None:
+    """Import what takes long."""
+    import sionna.phy  # noqa: F401
+    import transformers  # noqa: F401
+
+    from semcom import data, systems, tasks  # noqa: F401
+
+
 def work_apart(setup: Setup, job: Job) -> Part | Failure:
     """:func:`work` in a process that may be ended when it takes too long, and is replaced."""
     if setup.timeout is None:
@@ -48,7 +56,9 @@ def work_apart(setup: Setup, job: Job) -> Part | Failure:
     name = f"{setup.run}-{job.group}-{job.chunk}"
     last = LastWord(name)
     if trace := last.take():
-        error = f"OutOfTime: a chunk took longer than {setup.timeout:g} s in a call that could not be interrupted"
+        error = (
+            f"OutOfTime: a chunk took longer than {setup.timeout:g} s in a call that could not be interrupted"
+        )
         return Failure(job, job.points, "time-out", error, trace)
     engine(setup)  # to load is no work of the job
     with last.watch(setup.timeout):
