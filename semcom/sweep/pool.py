@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from channels.errors import InputError
 from semcom.sweep.part import Failure, Part
 from semcom.sweep.plan import Job
-from semcom.sweep.work import Setup, work, work_apart
+from semcom.sweep.work import Setup, warm_up, work, work_apart
 
 AHEAD = 3  # jobs that are handed out for each worker, so that none waits for the next
 
