@@ -67,7 +67,8 @@ def run(
         back cannot be interrupted.
     :param cache: look for what transmitters sent in the cache on disk (``$SEMCOM_CACHE``), and keep it there.
     :param device: of the models, ``"cpu"``, ``"cuda"``, or ``"auto"`` for the GPU where there is one. The reference is
-        the CPU: other devices may differ in the last bits.
+        the CPU: other devices sum in another order, and are within tolerance when every score lies in the CPU's 95 %
+        interval and no paired difference is significant (``benchmarks/gpu.py``).
     :raises InputError: for a faulty scenario, a folder with results that this run would not repeat (another scenario,
         other weights, other code: the message says what changed), or one that cannot be written.
     """
