@@ -22,7 +22,13 @@ PRIOR = 0.1  # weight of the added clusters in clustered_wilson
 
 
 def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of a proportion; ``n`` may be an effective sample size.   [Wilson 1927]"""
+    """Wilson score interval of a proportion; ``n`` may be an effective sample size.   [Wilson 1927]
+
+    Chosen by its exact coverage, summed over the binomial distribution: for n = 50, 60, ... 1000 at p of 0.02 (and
+    0.98) it lies within 93 to 97 % for 95 % of these n, and for each of them from 190 on; Clopper-Pearson does for 68 %
+    (it covers up to 99 %), Jeffreys for 86 %, mid-P for 91 %. At p = 0.5 all but Clopper-Pearson always do. No
+    interval can at n = 50 and p = 0.02, where two successes or fewer have 92.2 % and three or fewer 98.2 %.
+    """
     _check_counts(successes, n, level)
     return _wilson(successes / n, n, float(scipy.special.ndtri((1 + level) / 2)))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from channels.errors import InputError
 from semcom.stats import (
@@ -73,6 +74,19 @@ def test_wilson_is_symmetric_and_keeps_the_edges() -> None:
     assert wilson(0, 50)[0] == 0.0
     assert wilson(50, 50)[1] == 1.0
     assert wilson(3, 9, 0.5)[1] < wilson(3, 9, 0.99)[1]
+
+
+@pytest.mark.parametrize("p", [0.02, 0.5, 0.98])
+def test_exact_coverage_of_wilson(p: float) -> None:
+    """Summed over the binomial distribution instead of drawn from it; every multiple of 100 images, as chunks have."""
+    for n in [*range(190, 1000, 30), *range(100, 3001, 100)]:
+        k = np.arange(n + 1)
+        low, high = np.array([wilson(int(successes), n) for successes in k]).T
+        mass = scipy.stats.binom.pmf(k, n, p)
+        assert 0.93 <= mass[(low <= p) & (p <= high)].sum() <= 0.97, n
+    # with 50 images nobody can: the sum over 0, ... 2 successes is too little, over 0, ... 3 too much
+    rare = scipy.stats.binom.cdf([2, 3], 50, 0.02)
+    assert rare[0] < 0.93 and rare[1] > 0.97
 
 
 def test_interval_of_single_scores_is_wilson() -> None:

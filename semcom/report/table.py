@@ -52,7 +52,10 @@ def score_table(view: View, task: str, air: str, budget: int) -> Table:
     selected = view.select(task=task, air=air, budget_uses=budget)
     for label in view.kinds:
         rows.append(
-            (label, tuple(_cell(view, label, budget, selected[selected["snr_db"] == snr]) for snr in snrs))
+            (
+                label,
+                tuple(_cell(view, label, budget, snr, selected[selected["snr_db"] == snr]) for snr in snrs),
+            )
         )
     references = []
     for name in ("ceiling", "blind"):
@@ -68,11 +71,11 @@ def interval(row: pd.Series[Any]) -> tuple[str, str]:
     return f"{row['score']:.2f}", f"[{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
 
 
-def _cell(view: View, label: str, budget: int, column: pd.DataFrame) -> Cell:
+def _cell(view: View, label: str, budget: int, snr: float, column: pd.DataFrame) -> Cell:
     """The entry of one system in the rows of one SNR."""
     found = column[column["system"] == label]
     if found.empty:
-        return Cell("failed" if (label, budget) in view.failed else "–")
+        return Cell("failed" if (label, budget, snr) in view.failed else "–")
     row = found.iloc[0]
     if not row["applicable"]:
         return Cell("n/a")

@@ -57,9 +57,9 @@ class View:
     kinds: Mapping[str, str]
     informed: frozenset[str] = frozenset()
     p_value: PValue | None = None
-    failed: frozenset[tuple[str, int]] = (
+    failed: frozenset[tuple[str, int, float]] = (
         frozenset()
-    )  # (system, budget) with points that could not be computed
+    )  # (system, budget, SNR) with points that could not be computed
     _wins: dict[tuple[str, str], list[Win]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -89,10 +89,8 @@ class View:
                 return 1.0
             return stats.paired_difference(both["score_a"], both["score_b"], both["sample"].tolist())[3]
 
-        failures = results.failures()
-        failed = zip(failures["system"], failures["budget_uses"].astype(int), strict=True)
         pooled = results.pooled() if results.scenario.draws > 1 else None
-        return cls.of(results.to_frame(), kinds, informed, p_value, failed, pooled)
+        return cls.of(results.to_frame(), kinds, informed, p_value, results.failed(), pooled)
 
     @classmethod
     def of(
@@ -101,7 +99,7 @@ class View:
         kinds: Mapping[str, str] | None = None,
         informed: Iterable[str] = (),
         p_value: PValue | None = None,
-        failed: Iterable[tuple[str, int]] = (),
+        failed: Iterable[tuple[str, int, float]] = (),
         pooled: pd.DataFrame | None = None,
     ) -> View:
         """From a results frame (``Results.to_frame()``). Draws and seeds are pooled.
@@ -118,7 +116,7 @@ class View:
         points = frame[~reference].copy()
         points["air"] = points["channel"].astype(str) + points["coding"].map(_coding)
         known, broken = dict(kinds or {}), frozenset(failed)
-        shown = {*points["system"], *(label for label, _ in broken)}
+        shown = {*points["system"], *(label for label, _, _ in broken)}
         labels = [*known, *(label for label in points["system"].unique() if label not in known)]
         return cls(
             envelope(_with_intervals(pool(points, ["air", *MCS]), pooled)),

@@ -4,14 +4,16 @@ Every image is encoded once for each (system, link, budget), or not at all where
 sent at all SNRs and draws together. A reception is then answered once, whatever number of points it appears in:
 error-free ones and outages (most of them) have a known outcome, other distinct ones are decoded once for each content.
 What is worked on together is fixed by the scenario alone (chunks of images, slices of points), so that no number
-depends on workers, resuming or order.
+depends on workers, resuming or order. Where a system fails on what it received, its points are tried one by one, and
+only those that fail are lost.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from channels.errors import InputError
@@ -21,9 +23,9 @@ from semcom.scenario import Scenario
 from semcom.schema import LinkSpec
 from semcom.sweep.cache import Cache
 from semcom.sweep.chunk import Chunk, Outcome, Sending, clean, digest, sendings
-from semcom.sweep.part import Answers, Part
+from semcom.sweep.part import Answers, Failure, OutOfTime, Part
 from semcom.sweep.plan import CHUNK, Group, Job, plan, realisation
-from semcom.sweep.rows import Cost, Record
+from semcom.sweep.rows import Asked, Cost, Record, query_id
 from semcom.systems.base import image_key
 from semcom.types import Budget, Dataset, Image, Message, Query, Reception, Recovered, System
 
@@ -48,6 +50,7 @@ class Engine:
             raise InputError(f"data: {scenario.data.name!r} with {scenario.data.options} has no samples")
         models = systems.Models(scenario.dual, scenario.generative, decide=self._decide, device=device)
         self.tasks = {t.name: tasks.create(t.name, models, self.dataset, **t.options) for t in scenario.tasks}
+        self._places = {name: place for place, name in enumerate(self.tasks)}
         self.systems = {s.label: systems.create(s.name, models, **s.options) for s in scenario.systems}
         self.links = {s.label: _link(s) for s in scenario.links}
         self.groups = plan(scenario)
@@ -84,12 +87,26 @@ class Engine:
         group, chunk = self.groups[job.group], self.chunk(job.chunk)
         able = self.applicable(group)
         points = [point for point in group.points if point.id in job.points]
-        part = Part(job, [Answers(point, {name: [] for name in able}) for point in points])
+        part = Part(job, [Answers(point) for point in points], self._asked(chunk, able))
         if group.link is None:
             self._reference(group.system.name, chunk, part.answers[0])
         else:
             self._radio(group, chunk, able, part)
+        for answers in part.answers:
+            answers.close()
         return part
+
+    def _asked(self, chunk: Chunk, tasks: Sequence[str]) -> list[Asked]:
+        """The queries of a chunk."""
+        found = []
+        for name in tasks:
+            for i, queries in enumerate(chunk.queries[name]):
+                number, (height, width) = chunk.index * CHUNK + i, chunk.size(i)
+                for j, query in enumerate(queries):
+                    id = query_id(self._places[name], number, j)
+                    told = query.type, query.text, " | ".join(query.truth), json.dumps(query.truth)
+                    found.append(Asked(id, name, query.sample, j, *told, number, height * width))
+        return found
 
     def applicable(self, group: Group) -> list[str]:
         """The tasks that can be answered from what the system delivers."""
@@ -160,7 +177,7 @@ class Engine:
         sent = [Sending(i, tuple(chunk.asked(i, list(self.tasks))), Message()) for i in samples]
         images = [Recovered(image=s.image) if name == "ceiling" else Recovered() for s in chunk.samples]
         for sending, outcome in zip(sent, self._ask(chunk, sent, images), strict=True):
-            _note(chunk, sending, outcome, 0, tally)
+            self._note(chunk, sending, outcome, 0, tally)
 
     def _radio(self, group: Group, chunk: Chunk, able: Sequence[str], part: Part) -> None:
         """Encode a chunk, send it at every point, answer what is distinct, and note it all down."""
@@ -171,6 +188,7 @@ class Engine:
         )
         perfect = [None if (r := clean(s.message)) is None else r.key for s in sent]
         outcomes: dict[tuple[int, str], Outcome] = {}
+        lost: set[int] = set()
         step = max(1, SYMBOLS_AT_ONCE // max(1, len(sent) * group.budget_uses))
         for start in range(0, len(points), step):
             meetings = [(a, i) for a in points[start : start + step] for i in range(len(sent))]
@@ -181,14 +199,43 @@ class Engine:
             )
             _within(group, air)
             keys = [(i, reception.key) for (_, i), reception in zip(meetings, air, strict=True)]
-            new = {key: r for key, r in zip(keys, air, strict=True) if key not in outcomes}
-            for known in [key for key in new if key[1] == perfect[key[0]]]:
-                outcomes[known] = self._perfect(group, chunk, system, sent)[known[0]]
-                del new[known]
-            answered = self.receive(chunk, system, [sent[i] for i, _ in new], list(new.values()))
-            outcomes.update(zip(new, answered, strict=True))
+            met = dict(zip(keys, air, strict=True))
+            try:
+                self._answer(group, chunk, sent, perfect, met, outcomes)
+            except OutOfTime:
+                raise
+            except Exception:  # at which points?
+                for a in points[start : start + step]:
+                    own = {key: met[key] for (b, _), key in zip(meetings, keys, strict=True) if b is a}
+                    try:
+                        self._answer(group, chunk, sent, perfect, own, outcomes)
+                    except OutOfTime:
+                        raise
+                    except Exception as error:
+                        part.failures.append(Failure.of(part.job, error, [a.point.id]))
+            lost = {id for failure in part.failures for id in failure.points}
             for (a, i), key, reception in zip(meetings, keys, air, strict=True):
-                _note(chunk, sent[i], outcomes[key], reception.ledger.channel_uses, a)
+                if a.point.id not in lost:
+                    self._note(chunk, sent[i], outcomes[key], reception.ledger.channel_uses, a)
+        part.answers = [a for a in part.answers if a.point.id not in lost]
+
+    def _answer(
+        self,
+        group: Group,
+        chunk: Chunk,
+        sent: Sequence[Sending],
+        perfect: Sequence[str | None],
+        met: Mapping[tuple[int, str], Reception],
+        outcomes: dict[tuple[int, str], Outcome],
+    ) -> None:
+        """Add the outcomes of the receptions that are new. Keys: (which sending, key of the reception)."""
+        system = self.systems[group.system.label]
+        new = {key: reception for key, reception in met.items() if key not in outcomes}
+        for known in [key for key in new if key[1] == perfect[key[0]]]:
+            outcomes[known] = self._perfect(group, chunk, system, sent)[known[0]]
+            del new[known]
+        answered = self.receive(chunk, system, [sent[i] for i, _ in new], list(new.values()))
+        outcomes.update(zip(new, answered, strict=True))
 
     def _transmit(
         self,
@@ -216,6 +263,17 @@ class Engine:
             part.encoded += len(images)
         return messages
 
+    def _note(self, chunk: Chunk, sending: Sending, outcome: Outcome, uses: int, tally: Answers) -> None:
+        """One record for each query of the sending."""
+        height, width = chunk.size(sending.sample)
+        cost = Cost(int(sending.message.payload_bits), int(uses), height * width)
+        number = chunk.index * CHUNK + sending.sample
+        for (task, j), (answer, score) in outcome.answers.items():
+            id = query_id(self._places[task], number, j)
+            tally.records.append(Record(id, float(score), answer, outcome.kind, *cost[:2]))
+        tally.costs.append(cost)
+        tally.outages.append(outcome.kind == "nothing")
+
     def _perfect(
         self, group: Group, chunk: Chunk, system: System, sent: Sequence[Sending]
     ) -> dict[int, Outcome]:
@@ -241,15 +299,3 @@ def _within(group: Group, air: Sequence[Reception]) -> None:
 
 def _link(spec: LinkSpec) -> Link:
     return Link(spec.channel, spec.options, spec.modulation, spec.code_rate, spec.coding, **spec.features)
-
-
-def _note(chunk: Chunk, sending: Sending, outcome: Outcome, uses: int, tally: Answers) -> None:
-    """One record for each query of the sending."""
-    height, width = chunk.size(sending.sample)
-    cost = Cost(sending.message.payload_bits, uses, height * width)
-    number = chunk.index * CHUNK + sending.sample
-    for (task, j), (answer, score) in outcome.answers.items():
-        query = chunk.queries[task][sending.sample][j]
-        tally.records[task].append(Record(query, j, answer, score, outcome.kind, number, cost))
-    tally.costs.append(cost)
-    tally.outages.append(outcome.kind == "nothing")

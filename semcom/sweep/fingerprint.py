@@ -14,9 +14,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from channels.errors import InputError
 from semcom.scenario import Scenario
 
-PACKAGES = ("torch", "numpy", "scipy", "sionna", "transformers", "tokenizers", "pillow", "av")
+PACKAGES = (
+    *("torch", "numpy", "scipy", "sionna", "transformers", "tokenizers", "pillow", "av"),
+    *("constriction", "jpeglib"),
+)
 SOURCES = ("channels", "semcom/codecs", "semcom/data", "semcom/systems", "semcom/tasks", "semcom/vlm")
 FILES = (
     "semcom/link.py",
@@ -123,6 +127,7 @@ def _weights(scenario: Scenario) -> Iterator[tuple[str, str]]:
     from semcom.codecs.text import SHIPPED
     from semcom.vlm.load import fingerprint
 
+    yield from _learned(scenario)
     yield f"weights of the dual encoder {scenario.dual}", fingerprint(scenario.dual, "dual-encoder")
     yield (
         f"weights of the generative model {scenario.generative}",
@@ -134,3 +139,27 @@ def _weights(scenario: Scenario) -> Iterator[tuple[str, str]]:
                 "weights of the caption model",
                 hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest(),
             )
+
+
+def _learned(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """Of systems with an option ``weights``: the name of a shipped folder, or a path."""
+    from semcom.pretrained import WEIGHTS
+    from semcom.systems import SYSTEMS
+
+    for system in scenario.systems:
+        known = inspect.signature(SYSTEMS.find(system.name).make).parameters
+        source = system.options.get("weights", getattr(known.get("weights"), "default", None))
+        if not isinstance(source, str | Path):
+            continue
+        folder = WEIGHTS / source if isinstance(source, str) and "/" not in source else Path(source)
+        hashed = hashlib.blake2b(digest_size=16)
+        for name in ("config.json", "model.safetensors"):
+            try:
+                content = (folder / name).read_bytes()
+            except OSError as error:
+                raise InputError(
+                    f"systems: {system.label!r}: weights: {str(source)!r} has no {name}; `semcom train {system.name} "
+                    "--out FOLDER` makes such a folder"
+                ) from error
+            hashed.update(len(content).to_bytes(8, "little") + content)
+        yield f"weights {source} of {system.name}", hashed.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import marshal
 from typing import Any
 
 from semcom.sweep.engine import Engine
@@ -54,7 +55,7 @@ class Finisher:
     def _rows(self, group: Group, name: str, column: Column) -> list[dict[str, Any]]:
         task = self.engine.tasks[name]
         each = group.link is not None and self.engine.systems[group.system.label].needs_query
-        key = _hash("rows", name, each, vars(column))
+        key = _hash("rows", name, each, list(vars(column).values()))
         if key not in self._known:
             self._remember(key, summarise(column, task.metric, task.binary, each))
         found: list[dict[str, Any]] = self._known[key]
@@ -80,4 +81,4 @@ class Finisher:
 
 
 def _hash(*parts: Any) -> bytes:
-    return hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()
+    return hashlib.blake2b(marshal.dumps(parts, 2), digest_size=16).digest()

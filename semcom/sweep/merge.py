@@ -42,7 +42,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Results:
     with Store.read(first.folder) as store:
         version = store.meta("version")
         facts = {name: store.meta(name) for name in ("fingerprint", "device")}
-    places = {key: (point.id, group.index) for group in plan(scenario) for point, key in _keys(group)}
+    places = {key: point.id for group in plan(scenario) for point, key in _keys(group)}
     with Store.create(Path(out), scenario.to_yaml(), version, facts) as store:
         for shard in shards:
             _copy(shard, store, places)
@@ -108,15 +108,14 @@ def _keys(group: Any) -> list[tuple[Any, Key]]:
     return [(p, (group.system.label, link, group.budget_uses, repr(p.snr_db), p.draw)) for p in group.points]
 
 
-def _copy(shard: Results, store: Store, places: dict[Key, tuple[int, int]]) -> None:
+def _copy(shard: Results, store: Store, places: dict[Key, int]) -> None:
     """Copy the finished points of a shard under their new ids, one transaction for each."""
     with Store.read(shard.folder) as source:
         finished = source.finished()
         for group in plan(shard.scenario):
             for point, key in _keys(group):
                 if point.id in finished:
-                    new, _ = places[key]
-                    store.copy_point(source, point.id, new)
-        for index, chunk, kind, error, trace in source.query("SELECT * FROM failures"):
-            (_, key), *_ = _keys(plan(shard.scenario)[index])
-            store.copy_failure(places[key][1], chunk, kind, error, trace)
+                    store.copy_point(source, point.id, places[key])
+        keys = {point.id: key for group in plan(shard.scenario) for point, key in _keys(group)}
+        for old, chunk, kind, error, trace in source.query("SELECT * FROM failures"):
+            store.copy_failure(places[keys[old]], chunk, kind, error, trace)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from channels.errors import InputError
 from semcom.sweep.part import Failure, Part
 from semcom.sweep.plan import Job
-from semcom.sweep.work import Setup, work
+from semcom.sweep.work import Setup, warm_up, work, work_apart
 
 AHEAD = 3  # jobs that are handed out for each worker, so that none waits for the next
 
@@ -55,6 +55,9 @@ class Cluster:
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        # workers load their libraries while this process reads the scenario
+        addresses = client.scheduler_info(n_workers=-1)["workers"]
+        self._warm = [client.submit(warm_up, workers=[a], pure=False) for a in addresses]
 
     def __len__(self) -> int:
         return len(self._client.scheduler_info(n_workers=-1)["workers"])
@@ -69,7 +72,7 @@ class Cluster:
             while queue or waiting:
                 while queue and len(waiting) < AHEAD * max(1, len(self)):
                     job = heapq.heappop(queue)
-                    future = self._client.submit(work, setup, job, pure=False)
+                    future = self._client.submit(work_apart, setup, job, pure=False)
                     waiting[future] = job
                     future.add_done_callback(done.put)
                 future = done.get()
@@ -79,7 +82,9 @@ class Cluster:
                         result = future.result()
                 except KilledWorker as error:
                     died = "the workers that tried it died, one after the other (out of memory?)"
-                    result = Failure(job, "worker died", died, str(error))
+                    if setup.timeout is not None:
+                        died = died.replace("?", f", or longer than {setup.timeout:g} s in one call?")
+                    result = Failure(job, job.points, "worker died", died, str(error))
                 yield result
         finally:
             for future in waiting:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 POINT = ("system", "channel", "modulation", "code_rate", "coding", "snr_db", "budget_uses", "seed", "draw")
 COLUMNS = ("system", "task", *POINT[1:], *ROW, "link", "point")
 NUMBERS = ("score", "ci_low", "ci_high", "payload_bits", "channel_uses", "cbr", "bpp", "outage")
-FAILURE = ("system", "link", "budget_uses", "points", "kind", "error", "trace")
+FAILURE = ("system", "link", "budget_uses", "snr_db", "points", "kind", "error", "trace")
 ANSWER = ("task", "sample", "query", "question_type", "text", "truth", "answer", "score", "kind", "outage")
 
 
@@ -156,26 +156,42 @@ class Results:
         return frame
 
     def failures(self) -> pd.DataFrame:
-        """What could not be computed: one row for each system, link and budget that failed, at all its SNRs and draws.
+        """What could not be computed: one row for each error of a system, link and budget.
 
-        Columns: system, link, budget_uses, points (how many are missing for it), kind (exception, bad input, out of
-        memory, time-out, worker died), error (one line), trace.
+        Columns: system, link, budget_uses, snr_db (a list, as text), points (how many are missing for it), kind
+        (exception, bad input, out of memory, time-out, worker died), error (one line), trace (of the first point).
         """
         import pandas as pd
 
         with Store.read(self.folder) as store:
-            found, finished = (
-                store.query("SELECT id, kind, error, trace FROM failures ORDER BY id"),
-                store.finished(),
-            )
-        groups = plan(self.scenario)
+            found = store.query("SELECT point, kind, error, trace FROM failures ORDER BY point")
+        same: dict[tuple[int, str, str], list[int]] = {}
+        traces: dict[tuple[int, str, str], str] = {}
+        for point, kind, error, trace in found:
+            key = (self._groups[point].index, kind, error)
+            same.setdefault(key, []).append(point)
+            traces.setdefault(key, trace)
         rows = []
-        for index, kind, error, trace in found:
-            group = groups[index]
-            missing = sum(point.id not in finished for point in group.points)
+        for (_, kind, error), points in same.items():
+            group = self._groups[points[0]]
+            snrs = dict.fromkeys(f"{p.snr_db:g}" for p in group.points if p.id in points and group.link)
             label = group.link.label if group.link else ""
-            rows.append((group.system.label, label, group.budget_uses, missing, kind, error, trace))
+            trace = traces[group.index, kind, error]
+            where = (group.system.label, label, group.budget_uses, ", ".join(snrs), len(points))
+            rows.append((*where, kind, error, trace))
         return pd.DataFrame(rows, columns=list(FAILURE))
+
+    def failed(self) -> frozenset[tuple[str, int, float]]:
+        """(system, budget, SNR) of what could not be computed."""
+        with Store.read(self.folder) as store:
+            failed = store.failed()
+        return frozenset(
+            (group.system.label, group.budget_uses, point.snr_db)
+            for id in failed
+            for group in [self._groups[id]]
+            for point in group.points
+            if point.id == id
+        )
 
     def compare(self, first: str, second: str, task: str) -> pd.DataFrame:
         """Paired difference ``first - second`` on the same images and realisations, at every point that both have.

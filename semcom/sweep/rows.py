@@ -4,36 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from semcom import stats
-from semcom.types import Kind, Query
+from semcom.types import Kind
 
 COSTS = ("payload_bits", "channel_uses", "cbr", "bpp")
 
 
-@dataclass(frozen=True)
-class Record:
+class Asked(NamedTuple):
+    """One query of the data."""
+
+    id: int
+    task: str
+    sample: str
+    nth: int  # which query of its sample
+    type: str
+    text: str
+    truth: str  # for people
+    truths: str  # JSON list
+    number: int  # of its sample in the data
+    pixels: int  # H * W of the original image
+
+
+class Record(NamedTuple):
     """One answer to one query, and what the message that it rests on cost."""
 
-    query: Query
-    index: int  # which query of its sample
-    answer: str
+    query: int  # its id
     score: float
+    answer: str
     kind: Kind  # what the receiver held; "nothing" is an outage
-    number: int  # of its sample in the data
-    cost: Cost
+    payload_bits: int
+    channel_uses: int
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """What one message cost."""
 
     payload_bits: int
     channel_uses: int
     pixels: int  # H * W of the original image
+
+
+def query_id(task: int, number: int, index: int) -> int:
+    """Of a query: it follows from the data alone, and orders the queries of a task as the data does.
+
+    :param task: its place in the scenario; :param number: of the sample; :param index: of the query of that sample
+    """
+    return task << 48 | number << 16 | index
 
 
 @dataclass
@@ -47,7 +67,9 @@ class Column:
     answers: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     lost: list[bool] = field(default_factory=list)
-    costs: list[Cost] = field(default_factory=list)
+    payload_bits: list[int] = field(default_factory=list)
+    channel_uses: list[int] = field(default_factory=list)
+    pixels: list[int] = field(default_factory=list)
 
     @classmethod
     def together(cls, columns: Sequence[Column]) -> Column:
@@ -116,13 +138,13 @@ def scored(column: Column, binary: bool) -> dict[str, Any]:
 
 def _costs(column: Column, each: bool) -> dict[str, float]:
     """Means over messages."""
-    if each:
-        costs = column.costs
-    else:
-        costs = list(dict(zip(column.samples, column.costs, strict=True)).values())
+    bits, uses, pixels = (np.asarray(x) for x in (column.payload_bits, column.channel_uses, column.pixels))
+    if not each:
+        one = list({sample: i for i, sample in enumerate(column.samples)}.values())
+        bits, uses, pixels = bits[one], uses[one], pixels[one]
     return {
-        "payload_bits": float(np.mean([c.payload_bits for c in costs])),
-        "channel_uses": float(np.mean([c.channel_uses for c in costs])),
-        "cbr": float(np.mean([c.channel_uses / (3 * c.pixels) for c in costs])),
-        "bpp": float(np.mean([c.payload_bits / c.pixels for c in costs])),
+        "payload_bits": float(np.mean(bits)),
+        "channel_uses": float(np.mean(uses)),
+        "cbr": float(np.mean(uses / (3 * pixels))),
+        "bpp": float(np.mean(bits / pixels)),
     }

@@ -6,8 +6,9 @@ import heapq
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,13 @@ def run(
     :param progress: True shows a progress bar; a function is called with each :class:`Step`.
     :param scheduler: address of a Dask scheduler, whose workers compute instead of local processes.
     :param retry_failed: try again what failed in an earlier run.
-    :param timeout: seconds that one chunk of images may take at the points of one system, link and budget.
+    :param timeout: seconds that one chunk of images may take at the points of one system, link and budget. A worker
+        that hangs in a library is ended and replaced; with one worker, which is this process, a call that never comes
+        back cannot be interrupted.
     :param cache: look for what transmitters sent in the cache on disk (``$SEMCOM_CACHE``), and keep it there.
     :param device: of the models, ``"cpu"``, ``"cuda"``, or ``"auto"`` for the GPU where there is one. The reference is
-        the CPU: other devices may differ in the last bits.
+        the CPU: other devices sum in another order, and are within tolerance when every score lies in the CPU's 95 %
+        interval and no paired difference is significant (``benchmarks/gpu.py``).
     :raises InputError: for a faulty scenario, a folder with results that this run would not repeat (another scenario,
         other weights, other code: the message says what changed), or one that cannot be written.
     """
@@ -98,7 +102,7 @@ def run_in(
         with Store.create(folder, scenario.to_yaml(), semcom.__version__, facts) as store, _logged(folder):
             _write_scenario(folder, scenario)
             if retry_failed:
-                store.forgive()
+                store.forgive([[point.id for point in group.points] for group in parts.groups])
             log.info(
                 "semcom %s, %s, %d workers, device %s", semcom.__version__, scenario.name, len(crew), device
             )
@@ -118,10 +122,13 @@ class _Run:
         self._places = [places[g.system.label] for g in groups]
         finished, self._have = store.finished(), store.stored()
         self._failed = store.failed()
-        self._open = {g.index: [p for p in g.points if p.id not in finished] for g in groups}
+        self._open = {
+            g.index: [p for p in g.points if p.id not in finished and p.id not in self._failed]
+            for g in groups
+        }
         self._total = sum(len(g.points) for g in groups)
         self._units = sum(  # chunks of points that are done; a point that is finished counts in full
-            chunks if p.id in finished or g.index in self._failed else len(self._have.get(p.id, ()))
+            chunks if p.id in finished or p.id in self._failed else len(self._have.get(p.id, ()))
             for g in groups
             for p in g.points
         )
@@ -138,15 +145,16 @@ class _Run:
         for result in self._crew.results(self._setup, self._queue):
             group = self._engine.groups[result.job.group]
             if isinstance(result, Failure):
-                self._note_failure(group, result)
-            elif group.index not in self._failed:
+                self._store.fail(result)
+                self._note_failures(group, [result])
+            elif self._open[group.index]:
                 self._note_part(group, result)
             self._tell(group.title)
         self._tell("done")
 
     def _advance(self, group: Group) -> None:
         """Finish the points of a group that have all they need, and put what the others need next in the queue."""
-        if group.index in self._failed or not self._open[group.index]:
+        if not self._open[group.index]:
             return
         chunks, waiting = self._engine.chunks, self._open[group.index]
         for point in list(waiting):
@@ -162,20 +170,26 @@ class _Run:
         missing = [c for c in range(chunks) if any(c not in self._have.get(p.id, ()) for p in waiting)]
         # All points of a group are computed together, also where some are finished already: what is worked on
         # together must not depend on what was interrupted. With a precision, the points that are not narrow are.
-        points = tuple(p.id for p in group.points)
+        together = [p.id for p in group.points]
         if self._precision is not None:
-            points = tuple(p.id for p in waiting)
+            together = [p.id for p in group.points if p in waiting or p.id in self._failed]
             missing = [c for c in missing if c < FEWEST] or missing[:1]
         for chunk in missing:
+            points = self._alive(together, chunk)
             heapq.heappush(self._queue, Job(self._places[group.index], chunk, group.index, points))
         self._due[group.index] = len(missing)
+
+    def _alive(self, points: Iterable[int], chunk: int) -> tuple[int, ...]:
+        """Without those that failed at this chunk or before it."""
+        return tuple(id for id in points if chunk < self._failed.get(id, math.inf))
 
     def _narrow(self, group: Group, point: Point) -> bool:
         return self._precision is not None and self._finish.width(group, point) <= self._precision
 
     def _note_part(self, group: Group, part: Part) -> None:
         self._store.add(part)
-        self._worked = True
+        self._worked = self._worked or bool(part.answers)
+        self._note_failures(group, part.failures)
         self._encoded += part.encoded
         self._reused += part.reused
         for point in self._open[group.index]:
@@ -187,26 +201,32 @@ class _Run:
         if not self._due[group.index]:
             self._advance(group)
 
-    def _note_failure(self, group: Group, failure: Failure) -> None:
-        """Record it, and drop what is left of the group."""
-        if failure.kind == "bad input" and not self._worked:  # nothing works: the scenario is wrong
-            raise InputError(failure.error)
-        log.error("%s, chunk %d: %s\n%s", group.title, failure.job.chunk, failure.error, failure.trace)
-        if group.index in self._failed:
-            return
-        self._store.fail(failure)
-        self._failed.add(group.index)
-        for point in self._open[group.index]:
-            self._units += self._engine.chunks - len(self._have.get(point.id, ()))
-        self._queue[:] = [job for job in self._queue if job.group != group.index]
-        heapq.heapify(self._queue)
+    def _note_failures(self, group: Group, failures: Sequence[Failure]) -> None:
+        """Record them, and drop what is left to do at their points."""
+        for failure in failures:
+            if failure.kind == "bad input" and not self._worked:  # nothing works: the scenario is wrong
+                raise InputError(failure.error)
+            log.error("%s, chunk %d: %s\n%s", group.title, failure.job.chunk, failure.error, failure.trace)
+            for point in [p for p in group.points if p.id in failure.points]:
+                if point in self._open[group.index]:
+                    self._open[group.index].remove(point)
+                    self._units += self._engine.chunks - len(self._have.pop(point.id, ()))
+                    self._failed[point.id] = failure.job.chunk
+                elif point.id in self._failed:
+                    self._failed[point.id] = min(self._failed[point.id], failure.job.chunk)
+        if failures:
+            jobs = [
+                replace(job, points=self._alive(job.points, job.chunk)) if job.group == group.index else job
+                for job in self._queue
+            ]
+            self._queue[:] = [job for job in jobs if self._open[job.group]]
+            heapq.heapify(self._queue)
 
     def _tell(self, current: str) -> None:
         messages = self._encoded + self._reused
-        lost = sum(len(self._open[index]) for index in self._failed)
         share = self._reused / messages if messages else math.nan
         done = self._units / self._engine.chunks
-        self._report(Step(done, self._total, current, len(self._crew), share, lost))
+        self._report(Step(done, self._total, current, len(self._crew), share, len(self._failed)))
 
 
 @contextmanager

@@ -12,16 +12,17 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 from channels.errors import InputError
 from semcom.sweep.part import Failure, Part
-from semcom.sweep.plan import Group, Point
-from semcom.sweep.rows import Column, Cost, Record
+from semcom.sweep.plan import CHUNK, Group, Point
+from semcom.sweep.rows import Column
 
 FILE = "results.sqlite"
-VERSION = 2
+VERSION = 3
 APPLICATION = 0x5E3C0301  # marks the file as ours
 
 SCHEMA = """
@@ -50,8 +51,9 @@ CREATE TABLE chunks (
     point INTEGER NOT NULL, chunk INTEGER NOT NULL, messages INTEGER NOT NULL, payload_bits REAL, channel_uses REAL,
     cbr REAL, bpp REAL, outage REAL, PRIMARY KEY (point, chunk)) WITHOUT ROWID;
 CREATE TABLE failures (
-    id INTEGER PRIMARY KEY, chunk INTEGER NOT NULL, kind TEXT NOT NULL, error TEXT NOT NULL, trace TEXT NOT NULL);
+    point INTEGER PRIMARY KEY, chunk INTEGER NOT NULL, kind TEXT NOT NULL, error TEXT NOT NULL, trace TEXT NOT NULL);
 """
+ASK = f"INSERT OR IGNORE INTO queries VALUES ({', '.join('?' * 10)})"
 COPIED = ("rows", "corpus", "chunks")  # with the id of the point first
 STARTED = "SELECT EXISTS (SELECT 1 FROM points) OR EXISTS (SELECT 1 FROM chunks)"
 TABLES = ("meta", "points", "rows", "corpus", "queries", "samples", "chunks", "failures")
@@ -77,7 +79,7 @@ class Store:
 
     def __init__(self, connection: sqlite3.Connection, path: Path, lock: IO[str] | None = None) -> None:
         self.connection, self.path, self._lock = connection, path, lock
-        self._queries: dict[tuple[str, str, int], int] = {}
+        self._asked: set[tuple[int, tuple[str, ...]]] = set()  # chunks and tasks whose queries are there
 
     @classmethod
     def create(
@@ -166,56 +168,43 @@ class Store:
         return found
 
     def add(self, part: Part) -> None:
-        """Write the answers of one job, as far as they are not there already."""
+        """Write the answers and the failures of one job, as far as they are not there already."""
         chunk = part.job.chunk
+        asked = chunk, tuple(dict.fromkeys(query.task for query in part.asked))
         with explained(self.path), _transaction(self.connection) as db:
+            if asked not in self._asked:
+                db.executemany(ASK, part.asked)
             for answers in part.answers:
                 here = "SELECT 1 FROM chunks WHERE point = ? AND chunk = ? UNION SELECT 1 FROM points WHERE id = ?"
                 if db.execute(here, (answers.point.id, chunk, answers.point.id)).fetchone():
                     continue
-                values = (answers.point.id, chunk, *answers.sums())
+                values = (answers.point.id, chunk, *answers.sums)
                 db.execute(f"INSERT INTO chunks VALUES ({', '.join('?' * 8)})", values)
-                db.executemany(
-                    "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    [
-                        (
-                            answers.point.id,
-                            self._query_id(task, r),
-                            _real(r.score),
-                            r.answer,
-                            r.kind,
-                            r.cost.payload_bits,
-                            r.cost.channel_uses,
-                        )
-                        for task, records in answers.records.items()
-                        for r in records
-                    ],
-                )
+                rows = ((answers.point.id, *record) for record in answers.records)
+                db.executemany("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            for failure in part.failures:
+                self._fail(failure)
+        self._asked.add(asked)
 
     def column(self, point: int, task: str) -> Column:
         """The answers that are there of one point (finished or not) and task, in the order of the data."""
         rows = self.query(
-            "SELECT q.sample, q.query, q.question_type, q.truths, s.answer, s.score, s.kind, s.payload_bits, "
-            "s.channel_uses, q.pixels FROM samples s JOIN queries q ON q.id = s.query "
-            "WHERE s.point = ? AND q.task = ? ORDER BY q.number, q.query",
+            "SELECT q.sample, q.query, q.question_type, q.truths, s.answer, s.score, s.kind = 'nothing', "
+            "s.payload_bits, s.channel_uses, q.pixels FROM samples s JOIN queries q ON q.id = s.query "
+            "WHERE s.point = ? AND q.task = ? ORDER BY s.query",
             point,
             task,
         )
-        column = Column()
+        if not rows:
+            return Column()
+        column = Column(*map(list, zip(*rows, strict=True)))
         with explained(self.path):
-            for sample, index, kind, truths, answer, score, held, bits, uses, pixels in rows:
-                column.samples.append(sample)
-                column.indices.append(index)
-                column.types.append(kind)
-                column.truths.append(tuple(json.loads(truths)))
-                column.answers.append(answer)
-                column.scores.append(float("nan") if score is None else score)
-                column.lost.append(held == "nothing")
-                column.costs.append(Cost(bits, uses, pixels))
+            column.truths = [_truths(text) for text in column.truths]
+            column.scores = [math.nan if score is None else score for score in column.scores]
         return column
 
     def sums(self, point: int) -> tuple[float, ...]:
-        """What the messages of a point cost: :meth:`semcom.sweep.part.Answers.sums` over all chunks."""
+        """What the messages of a point cost: :attr:`semcom.sweep.part.Answers.sums` over all chunks."""
         names = "messages, payload_bits, channel_uses, cbr, bpp, outage"
         rows = self.query(f"SELECT {names} FROM chunks WHERE point = ? ORDER BY chunk", point)
         return tuple(sum(column) for column in zip(*rows, strict=True))
@@ -255,19 +244,45 @@ class Store:
             db.executemany("INSERT INTO corpus VALUES (?, ?, ?, ?)", [(point.id, *line) for line in corpus])
 
     def fail(self, failure: Failure) -> None:
-        """Record a job that failed; its group (the id of the row) is not tried again until :meth:`forgive`."""
-        values = (failure.job.group, failure.job.chunk, failure.kind, failure.error, failure.trace)
-        with explained(self.path), _transaction(self.connection) as db:
-            db.execute("INSERT OR IGNORE INTO failures VALUES (?, ?, ?, ?, ?)", values)
+        """Record what failed; its points are not tried again until :meth:`forgive`."""
+        with explained(self.path), _transaction(self.connection):
+            self._fail(failure)
 
-    def forgive(self) -> None:
-        """Forget all failures, so that they are tried again."""
+    def _fail(self, failure: Failure) -> None:
+        """The first chunk at which a point failed is the one that counts."""
+        told = (failure.job.chunk, failure.kind, failure.error, failure.trace)
+        for point in failure.points:
+            if not self.connection.execute("SELECT 1 FROM points WHERE id = ?", (point,)).fetchone():
+                self.copy_failure(point, *told)
+
+    def forgive(self, groups: Sequence[Sequence[int]]) -> None:
+        """Forget all failures, so that they are tried again.
+
+        What else was computed with a failed point, from that chunk on, is forgotten too: it is computed again with
+        that point beside it, as in a run in which nothing failed.
+
+        :param groups: ids of the points that are worked on together
+        """
+        failed = self.failed()
         with explained(self.path), _transaction(self.connection) as db:
+            for ids in groups:
+                if not (chunks := [failed[id] for id in ids if id in failed]):
+                    continue
+                where = f"BETWEEN {ids[0]} AND {ids[-1]}"
+                late = f"SELECT point FROM chunks WHERE point {where} AND chunk >= {min(chunks)}"
+                db.execute(f"DELETE FROM points WHERE id IN ({late})")
+                for name in ("rows", "corpus"):
+                    db.execute(f"DELETE FROM {name} WHERE point IN ({late})")
+                db.execute(
+                    f"DELETE FROM samples WHERE point {where} AND query IN "
+                    f"(SELECT id FROM queries WHERE number >= {CHUNK * min(chunks)})"
+                )
+                db.execute(f"DELETE FROM chunks WHERE point {where} AND chunk >= {min(chunks)}")
             db.execute("DELETE FROM failures")
 
-    def failed(self) -> set[int]:
-        """Indices of the groups that failed."""
-        return {id for (id,) in self.query("SELECT id FROM failures")}
+    def failed(self) -> dict[int, int]:
+        """Ids of the points that failed, and the first chunk at which each did."""
+        return dict(self.query("SELECT point, chunk FROM failures"))
 
     def copy_point(self, source: Store, old: int, new: int) -> None:
         """Take over a finished point of another file under a new id. If it is here already, it must be the same.
@@ -275,10 +290,10 @@ class Store:
         :raises InputError: it is here with other numbers
         """
         samples = source.query(
-            "SELECT q.task, q.sample, q.query, q.question_type, q.text, q.truth, q.truths, q.number, q.pixels, "
-            "s.score, s.answer, s.kind, s.payload_bits, s.channel_uses FROM samples s JOIN queries q "
-            "ON q.id = s.query WHERE s.point = ? ORDER BY q.task, q.number, q.query",
-            old,
+            "SELECT query, score, answer, kind, payload_bits, channel_uses FROM samples WHERE point = ?", old
+        )
+        asked = source.query(
+            "SELECT * FROM queries WHERE id IN (SELECT query FROM samples WHERE point = ?)", old
         )
         tables = {name: source.query(f"SELECT * FROM {name} WHERE point = ?", old) for name in COPIED}
         if self.query("SELECT 1 FROM points WHERE id = ?", new):
@@ -294,39 +309,25 @@ class Store:
                 if rows:
                     marks = ", ".join("?" * len(rows[0]))
                     db.executemany(f"INSERT INTO {name} VALUES ({marks})", [(new, *row[1:]) for row in rows])
+            db.executemany(ASK, asked)
             db.executemany(
-                "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(new, self._enter(row[:9]), *row[9:]) for row in samples],
+                "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)", [(new, *row) for row in samples]
             )
 
-    def copy_failure(self, group: int, *values: Any) -> None:
-        """Take over a failure of another file (chunk, kind, error, trace) for a group."""
-        with explained(self.path), _transaction(self.connection) as db:
-            db.execute("INSERT OR IGNORE INTO failures VALUES (?, ?, ?, ?, ?)", (group, *values))
-
-    def _query_id(self, task: str, record: Record) -> int:
-        """Id of a query; it is entered when it is new."""
-        query = record.query
-        key = (task, query.sample, record.index)
-        if key in self._queries:
-            return self._queries[key]
-        truths = " | ".join(query.truth), json.dumps(query.truth)
-        return self._enter((*key, query.type, query.text, *truths, record.number, record.cost.pixels))
-
-    def _enter(self, values: tuple[Any, ...]) -> int:
-        """Id of a row of ``queries`` (all but the id)."""
-        key: tuple[str, str, int] = values[:3]
-        if key not in self._queries:
+    def copy_failure(self, point: int, chunk: int, kind: str, error: str, trace: str) -> None:
+        """Enter a failure of one point, unless it is known from an earlier chunk."""
+        with explained(self.path):
             self.connection.execute(
-                "INSERT OR IGNORE INTO queries (task, sample, query, question_type, text, truth, truths, number, "
-                "pixels) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                values,
+                "INSERT INTO failures VALUES (?, ?, ?, ?, ?) ON CONFLICT (point) DO UPDATE SET chunk = "
+                "excluded.chunk, kind = excluded.kind, error = excluded.error, trace = excluded.trace "
+                "WHERE excluded.chunk < chunk",
+                (point, chunk, kind, error, trace),
             )
-            found = self.connection.execute(
-                "SELECT id FROM queries WHERE task = ? AND sample = ? AND query = ?", key
-            )
-            self._queries[key] = int(found.fetchone()[0])
-        return self._queries[key]
+
+
+@lru_cache(4096)
+def _truths(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
 
 
 def _lock(folder: Path) -> IO[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import time
 import uuid
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from channels.errors import InputError
 from channels.threads import single_thread
@@ -13,7 +16,7 @@ from semcom.fields import read_yaml
 from semcom.scenario import from_dict
 from semcom.sweep.engine import Engine
 from semcom.sweep.fingerprint import Fingerprint
-from semcom.sweep.limit import time_limit
+from semcom.sweep.limit import LastWord, time_limit
 from semcom.sweep.part import Failure, Part
 from semcom.sweep.plan import Job
 
@@ -41,6 +44,30 @@ def engine(setup: Setup) -> Engine:
     return Engine(scenario, setup.device, setup.fingerprint.key if setup.cache else None)
 
 
+def warm_up() -> None:
+    """Import what takes long."""
+    import sionna.phy  # noqa: F401
+    import transformers  # noqa: F401
+
+    from semcom import data, systems, tasks  # noqa: F401
+
+
+def work_apart(setup: Setup, job: Job) -> Part | Failure:
+    """:func:`work` in a process that may be ended when it takes too long, and is replaced."""
+    if setup.timeout is None:
+        return work(setup, job)
+    name = f"{setup.run}-{job.group}-{job.chunk}"
+    last = LastWord(name)
+    if trace := last.take():
+        error = (
+            f"OutOfTime: a chunk took longer than {setup.timeout:g} s in a call that could not be interrupted"
+        )
+        return Failure(job, job.points, "time-out", error, trace)
+    engine(setup)  # to load is no work of the job
+    with last.watch(setup.timeout):
+        return work(setup, job)
+
+
 def work(setup: Setup, job: Job) -> Part | Failure:
     """One job. What the system under test does wrong is a result as well."""
     start = time.perf_counter()
@@ -50,5 +77,17 @@ def work(setup: Setup, job: Job) -> Part | Failure:
             part = parts.run(job)
     except Exception as error:
         return Failure.of(job, error)
+    _trim()
     part.seconds = time.perf_counter() - start
     return part
+
+
+def _trim() -> None:
+    """Give freed memory back to the system, once a job: what glibc keeps in pieces grows with the number of jobs."""
+    if trim := getattr(_libc(), "malloc_trim", None):
+        trim(0)
+
+
+@lru_cache(maxsize=1)
+def _libc() -> Any:
+    return ctypes.CDLL(None) if sys.platform == "linux" else None

@@ -161,6 +161,28 @@ class Analog(_Fake):
         ]
 
 
+@SYSTEMS.register("fake-faulty", family="semantic", paper="none")
+class Faulty(Analog):
+    """As :class:`Analog`, but it breaks at one SNR while ``fault_db`` is set; ``moody``: its output depends on how much
+    it receives at once."""
+
+    fault_db: float | None = None
+
+    def __init__(self, models: Any, moody: bool = False) -> None:
+        self.moody = moody
+
+    def receive(
+        self, receptions: Sequence[Reception], sizes: Sequence[tuple[int, int]], queries: Any = None
+    ) -> list[Recovered]:
+        for r in receptions:
+            noise = None if r.noise_var is None else float(np.mean(r.noise_var))
+            if noise and self.fault_db is not None and abs(10 * np.log10(noise) + self.fault_db) < 0.01:
+                raise FloatingPointError("not a number")
+        found = super().receive(receptions, sizes, queries)
+        shift = np.float32(len(receptions) if self.moody else 0)
+        return [r if r.embedding is None else Recovered(embedding=r.embedding + shift) for r in found]
+
+
 @SYSTEMS.register("fake-answer", family="baselines", paper="none")
 class Answer(_Fake):
     """The transmitter knows which number is asked and sends that one."""

@@ -24,3 +24,12 @@ if seconds := os.environ.get("SLOW"):
 if dies := os.environ.get("DIES"):
     system = {"fake-packets": fakes.Packets}[dies]
     system.receive = lambda *arguments: os._exit(1)  # type: ignore[method-assign]
+
+if hangs := os.environ.get("HANGS"):
+    import ctypes
+
+    import sionna.phy  # noqa: F401  (slow, and no work of a job)
+
+    # in C, with Python's lock held: no thread of Python, no signal handler, no exception gets through
+    system = {"fake-packets": fakes.Packets}[hangs]
+    system.receive = lambda *arguments: ctypes.PyDLL(None).sleep(1000)  # type: ignore[method-assign]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,60 @@ def test_a_failure_is_recorded_and_the_others_go_on(
     assert mended.failures().empty and export(mended) == export(good)
 
 
+@pytest.mark.parametrize("moody", [False, True])
+@pytest.mark.parametrize("precision", [None, 0.05])
+def test_a_failure_at_one_snr_loses_that_snr_only(
+    moody: bool, precision: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tried again, the results are those of a run without a failure, also where they depend on what is received at
+    once."""
+    sweep: dict[str, Any] = {"snr_db": [-6, 3, 40], "channel_uses": [30, 400]}
+    scenario = fakes.scenario(
+        systems=["fake-text", {"name": "fake-faulty", "moody": moody}],
+        data={"name": "fake-pictures", "samples": 150 if precision is None else 650},
+        sweep=sweep if precision is None else {**sweep, "precision": precision},
+        tasks=["fake-numbers"],
+    )
+    good = semcom.run(scenario, tmp_path / "good")
+    steps: list[Step] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(fakes.Faulty, "fault_db", 3.0)
+        bad = semcom.run(scenario, tmp_path / "bad", progress=steps.append)
+        assert semcom.run(scenario, tmp_path / "bad").failures().equals(bad.failures())
+    failures = bad.failures()
+    assert list(failures["system"]) == ["fake-faulty"] * 2 and list(failures["budget_uses"]) == [30, 400]
+    assert set(failures["snr_db"]) == {"3"} and list(failures["points"]) == [1, 1]
+    assert failures["error"][0] == "FloatingPointError: not a number" and "receive" in failures["trace"][0]
+    assert bad.failed() == {("fake-faulty", 30, 3.0), ("fake-faulty", 400, 3.0)}
+    assert (steps[-1].failed, steps[-1].done, bad.progress()) == (2, 14, (12, 14))
+    if not moody:
+        others = good.samples()
+        others = others[(others["system"] != "fake-faulty") | (others["snr_db"] != 3)].reset_index(drop=True)
+        assert bad.samples().equals(others)
+    mended = semcom.run(scenario, tmp_path / "bad", retry_failed=True)
+    assert mended.failures().empty and export(mended) == export(good)
+
+
+def test_a_task_that_fails_at_one_snr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where anything arrives, that is; the table says which point it was."""
+    answer = fakes.Numbers.answer
+
+    def picky(self: Any, recovered: Any, queries: Any) -> Any:
+        if any(r.text is not None for r in recovered):
+            boom()
+        return answer(self, recovered, queries)
+
+    monkeypatch.setattr(fakes.Numbers, "answer", picky)
+    scenario = fakes.scenario(
+        systems=["fake-packets", "fake-analog"], sweep={"snr_db": [-12, -9, 12], "channel_uses": [400]}
+    )
+    results = semcom.run(scenario, tmp_path)
+    failures = results.failures()
+    assert list(failures["snr_db"]) == ["12"] and "in picky" in failures["trace"][0]
+    row = next(x for x in report.terminal_table(results, budget=400).splitlines() if "fake-packets" in x)
+    assert row.split().count("failed") == 1
+
+
 def test_failures_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken(monkeypatch, boom)
     results = semcom.run(fakes.scenario(), tmp_path)
@@ -142,3 +197,25 @@ def test_time_limit() -> None:
 def test_bad_timeout(timeout: float, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="timeout"):
         semcom.run(fakes.scenario(), tmp_path, timeout=timeout)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sleeps in the C library")
+def test_a_worker_that_hangs_in_a_library_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No exception reaches it; it is ended, the point is a time-out, and everything else is done."""
+    import dask
+    import distributed  # noqa: F401  (brings the defaults that are changed below)
+
+    monkeypatch.setenv("HANGS", "fake-packets")
+    scenario = fakes.scenario(
+        systems=["fake-packets", "fake-text"], sweep={"snr_db": [3, 12], "channel_uses": [400]}
+    )
+    with dask.config.set({"distributed.worker.preload": ["tests.sweep.preload"]}):
+        results = semcom.run(scenario, tmp_path / "run", workers=2, timeout=5)
+    failures = results.failures()
+    assert list(failures["system"]) == ["fake-packets"] and list(failures["kind"]) == ["time-out"]
+    assert "longer than 5 s" in failures["error"][0] and "preload.py" in failures["trace"][0]
+    assert results.progress() == (4, 6)
+    mended = semcom.run(scenario, tmp_path / "run", retry_failed=True)
+    assert export(mended) == export(semcom.run(scenario, tmp_path / "alone"))

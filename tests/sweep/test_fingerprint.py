@@ -9,11 +9,13 @@ import pytest
 
 import semcom
 from channels.errors import InputError
+from channels.registry import Entry
 from semcom.scenario import Scenario
 from semcom.sweep import fingerprint as module
 from semcom.sweep.fingerprint import Fingerprint
 from semcom.sweep.results import Results
 from semcom.sweep.store import Store
+from semcom.systems import SYSTEMS
 from tests.sweep import fakes
 from tests.sweep.test_run import export
 from tests.vlm import tiny
@@ -99,3 +101,40 @@ def test_models_that_are_missing_are_found_before_a_file_is_made(tmp_path: Path)
     with pytest.raises(InputError, match="/no/such/folder"):
         semcom.run(fakes.scenario(vlm="/no/such/folder"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_learned_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any system with an option ``weights``: those that the scenario names, or its default."""
+
+    class Learned(fakes.Text):
+        def __init__(self, models: object, weights: str = "dual-encoder", repeat: int = 1) -> None:
+            super().__init__(models, repeat)
+
+    monkeypatch.setitem(SYSTEMS, "fake-learned", Entry("fake-learned", Learned, {}))
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"width": 8}')
+    (folder / "model.safetensors").write_bytes(b"1234")
+
+    def scenario(*systems: object) -> Scenario:
+        return Scenario.load(fakes.scenario(systems=list(systems)))
+
+    named = scenario({"name": "fake-learned", "weights": str(folder)}, {"name": "fake-learned", "label": "b"})
+    before = Fingerprint.of(named)
+    assert {f"weights {folder} of fake-learned", "weights dual-encoder of fake-learned"} <= dict(
+        before.marks
+    ).keys()
+    semcom.run(named, tmp_path / "run")
+    semcom.run(named, tmp_path / "run")
+    for name, content in ("config.json", b'{"width": 9}'), ("model.safetensors", b"1235"):
+        old = (folder / name).read_bytes()
+        (folder / name).write_bytes(content)
+        changed = f"weights {folder} of fake-learned changed"
+        assert Fingerprint.of(named).differences(before) == [changed]
+        with pytest.raises(InputError, match=changed):
+            semcom.run(named, tmp_path / "run")
+        (folder / name).write_bytes(old)
+    assert Fingerprint.of(named) == before
+    (folder / "config.json").unlink()
+    with pytest.raises(InputError, match=r"has no config\.json; `semcom train fake-learned"):
+        Fingerprint.of(named)
