@@ -109,7 +109,7 @@ def _pretrained(
         # file
         where = {
             "trust_remote_code": False,
-            "local_files_only": Path(source).is_dir() or not _hub_reachable(),
+            "local_files_only": Path(source).is_dir() or not hub_reachable(),
         }
         config = AutoConfig.from_pretrained(source, **where)
         if not suits(config):
@@ -183,7 +183,7 @@ def _source(name: str, folder: str) -> str:
     return name
 
 
-def _hub_reachable() -> bool:
+def hub_reachable() -> bool:
     """Whether asking the hub is worth while; only its cache is searched otherwise."""
     from huggingface_hub import constants
 
