@@ -48,6 +48,8 @@ def load(source: str | Path, make: Callable[[dict[str, Any]], M]) -> M:
         state = load_file(folder / "model.safetensors")
         module = make(config)
         module.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    except InputError:  # of ``make``, which knows better what is wrong
+        raise
     except OSError as error:
         raise InputError(
             f"weights: {str(source)!r} has no {Path(error.filename or '').name or 'weights'}; "

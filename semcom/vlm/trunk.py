@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from channels.errors import InputError
 from semcom.types import Image
-from semcom.vlm.pixels import Pixels
+
+if TYPE_CHECKING:
+    from semcom.vlm.pixels import Pixels
 
 
 class Trunk:
