@@ -24,9 +24,11 @@ from semcom.vlm.load import load_generative
 
 STEPS, TUNING, BATCH, RATE = 800, 0.3, 64, 2e-3  # TUNING: steps of stage 2 for each of stage 1
 SPLIT, CHANNELS, RATES, HIDDEN = 1, 16, 8, 96
-# Bits of a patch at the coarsest and at the finest rate, as noisy latents estimate them.
-TARGETS = (1.25, 37.5)
-PRICES = (0.7, 0.02)  # of a bit at the start, in squared error of one patch
+TARGETS = (
+    1.25,
+    37.5,
+)  # bits of a patch at the coarsest and at the finest rate: 10 and 300 bytes for 64 patches
+PRICES = (2.0, 0.001)  # of a bit at the start, in squared error of one patch
 SAMPLES = 200  # test scenes of the card
 SETTLED, SPEED = 0.25, 0.004  # share of the steps before prices move, and how fast they do
 LOST = 0.25  # share of the rows of stage 2 that lose quadrants
@@ -99,11 +101,12 @@ class Prices:
     def __call__(self, step: int, y: Tensor, rate: Tensor) -> Tensor:
         """The cost ``[B]`` of the bits of latents at ``rate`` ``[B]``.
 
-        They are those of noisy latents; the rounded ones take less, at low rates far less. The prices move once the
-        densities have settled.
+        Gradients come from noisy latents; the prices move, once the densities have settled, by what the rounded ones
+        take, which at low rates is far less.
         """
         bits = self._student.bits(noisy(y), rate)
-        self.bits = bits.detach()
+        with torch.no_grad():
+            self.bits = self._student.bits(y.round(), rate)
         if step >= self._settled:
             for r in range(self._student.rates):
                 ratio = self.bits[rate == r].mean().clamp(min=1e-3).log() - self._target[r]

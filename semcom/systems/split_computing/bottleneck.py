@@ -60,9 +60,9 @@ class Bottleneck(nn.Module):
             size = 3 if i else 5
             encoder += [nn.Conv2d(before, after, size, 2, size // 2), GDN(after)]
         self.encoder = nn.Sequential(*encoder, nn.Conv2d(widths[-1], channels, 3, 1, 1))
-        self.gain = nn.Parameter(torch.linspace(-1.0, 1.0, rates)[:, None].repeat(1, channels))  # logarithms
+        self.gain = nn.Parameter(torch.linspace(0.0, 3.0, rates)[:, None].repeat(1, channels))  # logarithms
         self.restore = nn.Parameter(-self.gain.detach().clone())
-        self.densities = nn.ModuleList(Factorised(channels, REACH, spread=2.0) for _ in range(rates))
+        self.densities = nn.ModuleList(Factorised(channels, REACH, spread=0.5) for _ in range(rates))
         self.enter = nn.Conv2d(channels + 1, hidden, 3, 1, 1)
         self.inner = nn.Sequential(
             nn.GELU(), nn.Conv2d(hidden, hidden, 3, 1, 1), nn.GELU(), nn.Conv2d(hidden, hidden, 3, 1, 1)
