@@ -1,6 +1,6 @@
 """The claims of the published systems, measured here: system, claim, measured, 95 % interval, verdict.
 
-    python benchmarks/claims.py [SYSTEM ...] [--samples 1000] [--seeds 3] [--cache runs/claims] [--out benchmarks/results]
+    python benchmarks/claims.py [SYSTEM ...] [--samples 1000] [--seeds 3] [--cache FOLDER] [--out FOLDER]
 
 Verdicts come from intervals alone: *holds* when the whole interval is on the claim's side, *does not hold* when it is
 on the other one, *inconclusive* otherwise. Claims about training repeat it with ``--seeds`` seeds; the short trainings

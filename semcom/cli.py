@@ -121,7 +121,9 @@ def _report(options: argparse.Namespace) -> None:
         done, planned = results.progress()
         failures = results.failures()
         over = done + (0 if failures.empty else int(failures["points"].sum())) >= planned
-        if done > shown or not options.follow or over:
+        # reference rows, which are computed first, make no report yet
+        ready = done > shown and bool(results.to_frame()["snr_db"].notna().any())
+        if ready or not options.follow or over:
             if done < planned:
                 print(f"{options.folder}: {done} of {planned} points are finished", file=sys.stderr)
             _show(results, Path(options.out or options.folder))
@@ -212,12 +214,16 @@ def _systems() -> list[tuple[str, str]]:
 
     lines = []
     for name, summary in sorted(_registry(SYSTEMS), key=lambda line: SYSTEMS[line[0]].facts["family"]):
-        facts = SYSTEMS[name].facts
-        asked = "the transmitter too" if facts["needs_query"] else "the receiver alone"
-        facts_line = f"family {facts['family']}; recovers: {facts['carries']}; the question is known to {asked}"
-        published = f"paper: {facts['paper']}"
-        lines.append((name, "\n".join([summary, facts_line, published, f"over the air: {facts['sends']}"])))
+        system, facts = SYSTEMS[name].make, SYSTEMS[name].facts
+        asked = "the transmitter too" if getattr(system, "needs_query", False) else "the receiver alone"
+        carries = getattr(system, "carries", "nothing")
+        about = f"family {facts['family']}; recovers: {carries}; the question is known to {asked}"
+        lines.append((name, "\n".join([summary, about, f"paper: {facts['paper']}", _over_the_air(facts)])))
     return lines
+
+
+def _over_the_air(facts: dict[str, Any]) -> str:
+    return f"over the air: {facts.get('sends', 'not said')}"
 
 
 def _channels() -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.claims_.base import Claim, over_seeds, verdict
+from .base import Claim, over_seeds, verdict
 from semcom import pretrained, stats, systems, tasks
 from semcom.codecs.entropy import rounded
 from semcom.data import language

@@ -14,7 +14,7 @@ __all__ = ["CODECS", "AffineQuantiser", "CaptionModel", "ImageCodec", "create", 
 
 def create(name: str, headers: Headers = "abbreviated") -> ImageCodec:
     """The codec of that name (``semcom.codecs.CODECS`` lists them)."""
-    from semcom.codecs import avif, hevc, jpeg, webp  # noqa: F401  (they register themselves)
+    from semcom.codecs import avif, hevc, jpeg, learned, webp  # noqa: F401  (they register themselves)
 
     return CODECS.create(name, headers)
 

@@ -20,10 +20,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 HUES: dict[str, tuple[str, ...]] = {
-    "image": ("#0072B2", "#56B4E9", "#1B2A6B", "#7F8FE0", "#A9CCE8"),
+    "image": ("#0072B2", "#56B4E9", "#1B2A6B", "#7F8FE0", "#A9CCE8", "#5B4BB3", "#3F6F8F", "#00B3C4"),
     "text": ("#D55E00", "#F0A04B", "#8C3A00"),
     "embedding": ("#CC79A7", "#882255", "#E3A8C8"),
-    "tokens": ("#009E73", "#8BBF3F", "#0B5D40", "#7FD1B5"),
+    "tokens": ("#009E73", "#8BBF3F", "#0B5D40", "#7FD1B5", "#B5A300", "#4F7F1F", "#5FBF5F", "#94A88A"),
     "answer": ("#666666", "#A0A0A0"),
 }
 MARKERS = "osD^vPX<>*phd8"

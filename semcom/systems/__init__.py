@@ -11,13 +11,35 @@ from typing import Any
 
 from channels.errors import unknown
 from semcom.systems.base import SYSTEMS, Decider, Models, System
-from semcom.systems.baselines import decide, pictures, reference
-from semcom.systems.semantic import caption_text, embedding
-from semcom.systems.token_compression import visual_tokens
+from semcom.systems.baselines import decide, deep_jscc, learned_codec, pictures, reference
+from semcom.systems.compressed_domain import rgb_no_more
+from semcom.systems.latent_input import latent_input
+from semcom.systems.semantic import caption_text, embedding, vlm_csc
+from semcom.systems.split_computing import entropic_student
+from semcom.systems.token_compression import divprune, fastv, tome, visionzip, visual_tokens
+from semcom.systems.vlm_guided import taco
 
 __all__ = ["SYSTEMS", "Decider", "Models", "System", "available", "create"]
 
-_MODULES = (decide, pictures, reference, caption_text, embedding, visual_tokens)  # importing them registers
+_MODULES = (
+    decide,
+    deep_jscc,
+    learned_codec,
+    latent_input,
+    pictures,
+    reference,
+    rgb_no_more,
+    caption_text,
+    embedding,
+    vlm_csc,
+    entropic_student,
+    visual_tokens,
+    divprune,
+    fastv,
+    tome,
+    visionzip,
+    taco,
+)  # importing them registers
 
 
 def available() -> list[str]:

@@ -83,7 +83,7 @@ class Models:
         device: str = "cpu",
     ) -> None:
         self._sources = dual, generative, captions
-        self._device = device
+        self.device = device
         self._embeddings, self._tokens, self._captions = Memo(), Memo(), Memo()
         self.decide = decide
 
@@ -95,7 +95,7 @@ class Models:
             return source
         from semcom.vlm import load_dual_encoder
 
-        return load_dual_encoder(source, self._device)
+        return load_dual_encoder(source, self.device)
 
     @cached_property
     def generative(self) -> GenerativeVLM:
@@ -105,7 +105,7 @@ class Models:
             return source
         from semcom.vlm import load_generative
 
-        return load_generative(source, self._device)
+        return load_generative(source, self.device)
 
     @cached_property
     def captions(self) -> CaptionModel:

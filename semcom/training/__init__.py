@@ -30,4 +30,26 @@ RECIPES: dict[str, Recipe] = {
         "semcom.training.generative", "the embedded LLaVA on the dual encoder's vision tower"
     ),
     "caption-model": Recipe("semcom.training.caption_model", "the word statistics that compress captions"),
+    "image-codec": Recipe(
+        "semcom.training.image_codec", "the learned picture codec, one network for 32 rates"
+    ),
+    "latent-input": Recipe(
+        "semcom.training.latent_input", "the neck from the learned codec's latents into the vision tower"
+    ),
+    "rgb-no-more": Recipe(
+        "semcom.training.rgb_no_more", "a vision tower's first layers on JPEG's DCT coefficients"
+    ),
+    "entropic-student": Recipe(
+        "semcom.training.entropic_student",
+        "a light encoder and bottleneck in place of a vision tower's first layers",
+    ),
+    "taco": Recipe("semcom.training.taco", "the learned codec's encoder, guided by captions and questions"),
+    "vlm-csc": Recipe("semcom.training.vlm_csc", "the text codec of VLM-CSC: captions as analog symbols"),
+    "image-generator": Recipe(
+        "semcom.training.image_generator", "pictures from captions, at the receiver of VLM-CSC"
+    ),
+    "deep-jscc": Recipe(
+        "semcom.training.deep_jscc", "images as analog symbols, a codec for each of three SNRs"
+    ),
+    "adjscc": Recipe("semcom.training.adjscc", "images as analog symbols, one codec for any SNR"),
 }

@@ -19,6 +19,10 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("avif", {}),
     ("hevc-intra", {}),
     ("hevc-intra", {"headers": "full", "shrink": 3}),
+    ("learned-codec", {}),
+    ("learned-codec", {"packets": "resilient"}),
+    ("latent-input", {}),
+    ("latent-input", {"packets": "resilient"}),
     ("caption-text", {}),
     ("embedding", {"bits": 8}),
     ("embedding", {"bits": 1}),
@@ -28,6 +32,22 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("visual-tokens", {"select": "average-pool", "bits": 2, "tokens_per_packet": 3}),
     ("visual-tokens", {"select": "random", "bits": 1, "keep": 5}),
     ("visual-tokens", {"select": "uniform", "analog": True}),
+    ("divprune", {"bits": 1}),
+    ("visionzip", {"bits": 2}),
+    ("tome", {"keep": 9}),
+    ("fastv", {"bits": 1, "layer": 1, "ratio": 0.75}),
+    ("rgb-no-more", {}),
+    ("rgb-no-more", {"embedding": "pull-back"}),
+    ("entropic-student", {}),
+    ("entropic-student", {"packets": "resilient"}),
+    ("vlm-csc-text", {}),
+    ("vlm-csc", {"design_snr_db": 0.0}),
+    ("deep-jscc", {}),
+    ("deep-jscc", {"train_snr_db": 0, "shrink": 2}),
+    ("adjscc", {}),
+    ("adjscc", {"design_snr_db": 3.5}),
+    ("taco", {}),
+    ("taco-question", {}),
     ("decide-at-transmitter", {}),
     ("ceiling", {}),
     ("blind", {}),
@@ -35,7 +55,20 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
 IDS = [name + "".join(f"-{k}={v}" for k, v in options.items()) for name, options in SETTINGS]
 
 
-REAL: frozenset[str] = frozenset()  # systems whose shipped weights belong to the embedded models
+# systems that need the embedded models: shipped weights belong to them, or they open the vision tower
+REAL: frozenset[str] = frozenset(
+    {
+        "taco",
+        "taco-question",
+        "entropic-student",
+        "vlm-csc",
+        "vlm-csc-text",
+        "latent-input",
+        "rgb-no-more",
+        "visionzip",
+        "tome",
+    }
+)
 
 
 def models_for(name: str) -> systems.Models:

@@ -110,7 +110,10 @@ def test_facts() -> None:
         assert entry.facts["family"] in entry.make.__module__
         assert "Over the air" in entry.summary and len(entry.summary) <= 110
         assert entry.facts["carries"] in KINDS
-    assert [n for n, e in shipped.items() if e.facts["needs_query"]] == ["decide-at-transmitter"]
+    assert [n for n, e in shipped.items() if e.facts["needs_query"]] == [
+        "decide-at-transmitter",
+        "taco-question",
+    ]
     assert sorted(n for n, e in shipped.items() if e.facts["reference"]) == ["blind", "ceiling"]
 
 

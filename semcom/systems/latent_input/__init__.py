@@ -1,0 +1,1 @@
+"""Systems whose receiver feeds a codec's latents to its vision-language model, without decoding an image."""
