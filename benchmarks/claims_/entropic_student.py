@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .base import Claim, over_seeds, verdict
 from semcom import pretrained, stats, systems, tasks
 from semcom.codecs.entropy import rounded
 from semcom.data import language
@@ -27,6 +26,8 @@ from semcom.training import loop
 from semcom.training.packing import caption_segment, pack, question_segment
 from semcom.types import ReceivedPacket, Reception, Recovered
 from semcom.vlm.llava import Llava
+
+from .base import Claim, over_seeds, verdict
 
 NAME = "entropic-student"
 BUDGETS = (24, 48, 96, 192)  # bytes an image
