@@ -215,7 +215,7 @@ def _children(pid: int) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_dead_parent_leaves_no_workers(scenario: Path, tmp_path: Path) -> None:
     """kill -9 of the run: its workers end by themselves."""
-    many = "sweep.channel_uses=[" + ",".join(str(n) for n in range(200, 260)) + "]"
+    many = "sweep.channel_uses=[" + ",".join(str(n) for n in range(200, 500)) + "]"
     process = subprocess.Popen(
         [*MODULE, "run", str(scenario), "--out", str(tmp_path), "--workers", "2", "--set", many, "--quiet"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -239,7 +239,7 @@ def test_dead_parent_leaves_no_workers(scenario: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_ctrl_c_with_workers(scenario: Path, tmp_path: Path) -> None:
     """Finished points are kept, exit code 130, one message, no process left behind."""
-    many = "sweep.channel_uses=[" + ",".join(str(n) for n in range(200, 260)) + "]"
+    many = "sweep.channel_uses=[" + ",".join(str(n) for n in range(200, 500)) + "]"
     process = subprocess.Popen(
         [*MODULE, "run", str(scenario), "--out", str(tmp_path), "--workers", "2", "--set", many, "--quiet"],
         stderr=subprocess.PIPE,
