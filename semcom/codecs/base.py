@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
@@ -122,3 +123,24 @@ class Ladder:
         """The best quality in at most ``max_bytes`` bytes; None when even the worst is larger."""
         rung = largest_rung(len(self._codec.ladder), lambda rung: len(self.coded(rung)) <= max_bytes)
         return None if rung is None else self.coded(rung)
+
+
+class Ladders:
+    """The ladders of the latest images, so that budgets share what was encoded.
+
+    :param pixels: how many pixels of images are remembered
+    """
+
+    def __init__(self, codec: ImageCodec, pixels: int = 2**24) -> None:
+        self._codec, self._pixels = codec, pixels
+        self._kept: OrderedDict[bytes, tuple[Ladder, int]] = OrderedDict()
+
+    def of(self, key: bytes, image: Callable[[], Image]) -> Ladder:
+        """The ladder known by ``key``, or a new one of ``image()``."""
+        if key not in self._kept:
+            picture = image()
+            self._kept[key] = Ladder(self._codec, picture), picture.shape[0] * picture.shape[1]
+            while len(self._kept) > 1 and sum(n for _, n in self._kept.values()) > self._pixels:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key][0]

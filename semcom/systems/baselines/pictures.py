@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import ClassVar
 
 from channels.errors import InputError
 from semcom import codecs
-from semcom.codecs.base import Headers, Ladder
+from semcom.codecs.base import Headers, Ladder, Ladders
 from semcom.codecs.pillow import resize
 from semcom.systems.base import Models, Size, System, image_key, register
 from semcom.types import Budget, Image, Message, Packet, Query, Reception, Recovered
-
-_KEPT_PIXELS = 2**24  # of images whose encodings are remembered
 
 
 class Picture(System):
@@ -35,7 +32,7 @@ class Picture(System):
         if not isinstance(shrink, int) or isinstance(shrink, bool) or not 1 <= shrink <= 64:
             raise InputError(f"shrink: {shrink!r} is not a whole number from 1 to 64")
         self._codec, self._shrink = codecs.create(self.codec, headers), shrink
-        self._ladders: OrderedDict[bytes, tuple[Ladder, int]] = OrderedDict()
+        self._ladders = Ladders(self._codec)
 
     def transmit(
         self, images: Sequence[Image], budget: Budget, queries: Sequence[Query] | None = None
@@ -57,15 +54,10 @@ class Picture(System):
 
     def _ladder(self, image: Image) -> Ladder:
         """All encodings of an image so far; budgets share them."""
-        key = image_key(image)
-        if key not in self._ladders:
-            size = (image.shape[0], image.shape[1])
-            small = image if self._shrink == 1 else resize(image, self._small(size))
-            self._ladders[key] = Ladder(self._codec, small), size[0] * size[1]
-            while len(self._ladders) > 1 and sum(n for _, n in self._ladders.values()) > _KEPT_PIXELS:
-                self._ladders.popitem(last=False)
-        self._ladders.move_to_end(key)
-        return self._ladders[key][0]
+        size = (image.shape[0], image.shape[1])
+        return self._ladders.of(
+            image_key(image), lambda: image if self._shrink == 1 else resize(image, self._small(size))
+        )
 
 
 @register(

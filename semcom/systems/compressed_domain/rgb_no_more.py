@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal, cast
@@ -12,7 +11,7 @@ import torch
 from channels.errors import InputError, unknown
 from semcom import codecs, pretrained
 from semcom.codecs import dct
-from semcom.codecs.base import Ladder
+from semcom.codecs.base import Ladder, Ladders
 from semcom.codecs.pillow import resize
 from semcom.systems.base import Models, Size, System, image_key, register
 from semcom.systems.compressed_domain.tower import DctTower, check
@@ -20,7 +19,6 @@ from semcom.types import Budget, Image, Message, Packet, Query, Reception, Recov
 from semcom.vlm.trunk import Trunk
 
 EMBEDDINGS = ("trained", "pull-back")
-_KEPT_PIXELS = 2**24  # of images whose encodings are remembered
 
 
 @register(
@@ -55,7 +53,7 @@ class RgbNoMore(System):
             raise unknown("embedding", embedding, EMBEDDINGS)
         self._embedding, self._weights = embedding, weights
         self._codec = codecs.create("jpeg")
-        self._ladders: OrderedDict[bytes, Ladder] = OrderedDict()
+        self._ladders = Ladders(self._codec)
 
     def transmit(
         self, images: Sequence[Image], budget: Budget, queries: Sequence[Query] | None = None
@@ -101,14 +99,10 @@ class RgbNoMore(System):
 
     def _ladder(self, image: Image) -> Ladder:
         """All encodings of an image so far; budgets share them."""
-        key = image_key(image)
-        if key not in self._ladders:
-            small = image if image.shape[:2] == self._size else resize(image, self._size)
-            self._ladders[key] = Ladder(self._codec, small)
-            while len(self._ladders) > max(1, _KEPT_PIXELS // small.shape[0] ** 2):
-                self._ladders.popitem(last=False)
-        self._ladders.move_to_end(key)
-        return self._ladders[key]
+        size = self._size
+        return self._ladders.of(
+            image_key(image), lambda: image if image.shape[:2] == size else resize(image, size)
+        )
 
 
 def load(weights: str, trunk: Trunk, fingerprint: str, vlm: str) -> DctTower:
