@@ -35,7 +35,7 @@ CODECS = [(name, shrink) for name in ("jpeg", "webp", "hevc-intra") for shrink i
 TASKS = ("vqa", "classification", "captioning", "retrieval")
 CLAIM = "more VQA accuracy than JPEG, WebP, HEVC at equal bytes"
 CLOSE = 0.05  # of the ceiling
-STEPS, QUESTIONS = 200, 5  # of the trainings that are compared
+STEPS, QUESTIONS = 300, 5  # of the trainings that are compared
 TASK_PRICES = (1e-2, 2e-5)  # of a bit at the start, in nats of an answer, when the task alone teaches
 
 Scores = NDArray[np.float64]

@@ -30,7 +30,7 @@ from semcom.systems.base import image_key
 from semcom.types import Budget, Dataset, Image, Message, Query, Reception, Recovered, System
 
 SYMBOLS_AT_ONCE = 2**24  # bounds what is in the air together, in channel uses
-KEPT = 2**25  # bytes of images that are not read again for the next system
+KEPT = 2**24  # bytes of images that are not read again for the next system
 
 
 class Engine:

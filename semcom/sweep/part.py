@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,14 @@ class Answers:
     costs: list[Cost] = field(default_factory=list)
     outages: list[bool] = field(default_factory=list)
     sums: tuple[float, ...] = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For the way to another process: columns, which are packed and unpacked ten times as fast as records."""
+        return {**vars(self), "records": list(zip(*self.records, strict=True))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        records = [Record._make(values) for values in zip(*state["records"], strict=True)]
+        vars(self).update(state, records=records)
 
     def close(self) -> None:
         """Sum up what the messages cost; the sums alone travel: how many messages, and over them payload bits, channel

@@ -138,6 +138,11 @@ def pool(workers: int = 1, scheduler: str | None = None) -> Iterator[Pool]:
             "distributed.worker.multiprocessing-method": "spawn",
             "distributed.logging.distributed": "error",
             "distributed.scheduler.worker-saturation": 1.0,  # a job that kills its worker drags no other along
+            # what watches the processes looks up to a hundred times a second, on cores that the workers need
+            "distributed.worker.profile.enabled": False,
+            "distributed.admin.tick.interval": "500ms",
+            "distributed.admin.system-monitor.interval": "5s",
+            "distributed.admin.system-monitor.gil.enabled": False,
             # without Dask's MALLOC_TRIM_THRESHOLD_, which gives every tensor back at once: jobs took twice as long
             "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1},
         }

@@ -12,6 +12,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -188,17 +189,19 @@ class Store:
 
     def column(self, point: int, task: str) -> Column:
         """The answers that are there of one point (finished or not) and task, in the order of the data."""
-        rows = self.query(
-            "SELECT q.sample, q.query, q.question_type, q.truths, s.answer, s.score, s.kind = 'nothing', "
-            "s.payload_bits, s.channel_uses, q.pixels FROM samples s JOIN queries q ON q.id = s.query "
-            "WHERE s.point = ? AND q.task = ? ORDER BY s.query",
-            point,
-            task,
-        )
-        if not rows:
-            return Column()
-        column = Column(*map(list, zip(*rows, strict=True)))
+        columns: list[list[Any]] = [[] for _ in fields(Column)]
+        known: list[dict[Any, Any]] = [{} for _ in columns]  # equal values are one object: few answers differ
         with explained(self.path):
+            rows = self.connection.execute(
+                "SELECT q.sample, q.query, q.question_type, q.truths, s.answer, s.score, s.kind = 'nothing', "
+                "s.payload_bits, s.channel_uses, q.pixels FROM samples s JOIN queries q ON q.id = s.query "
+                "WHERE s.point = ? AND q.task = ? ORDER BY s.query",
+                (point, task),
+            )
+            while some := rows.fetchmany(4096):
+                for values, same, new in zip(columns, known, zip(*some, strict=True), strict=True):
+                    values.extend(map(same.setdefault, new, new))
+            column = Column(*columns)
             column.truths = [_truths(text) for text in column.truths]
             column.scores = [math.nan if score is None else score for score in column.scores]
         return column

@@ -25,7 +25,7 @@ class Words:
         self.image_token: str = str(getattr(processor, "image_token", None) or "")
         self._special = [*self.tokenizer.all_special_tokens, self.image_token, self.tokenizer.bos_token or ""]
         self._candidate = lru_cache(maxsize=4096)(self._encode_candidate)
-        self._fitted = lru_cache(maxsize=8192)(self._encode_fitted)  # a data set repeats its questions
+        self._fitted = lru_cache(maxsize=2048)(self._encode_fitted)  # a data set repeats its questions
         self._tail = self._generation_prompt()
 
     def clean(self, text: str) -> str:

@@ -100,7 +100,8 @@ def test_decisions_are_those_of_sionnas_decoder(
         np.random.default_rng(seed).bytes(block.size // 8),
         80 // block.transmitter._tb_encoder.num_cbs,
     )
-    llr = torch.cat([link._llr(block, payload, s, seed, 1) for s in np.linspace(*snrs, count)])
+    faded = enumerate(np.linspace(*snrs, count))  # a fade for each, else one good fade may carry all
+    llr = torch.cat([link._llr(block, payload, snr_db, seed + i, 1) for i, snr_db in faded])
     ours, valid = block.decode([llr])
     theirs, expected = (t[:, 0].numpy() for t in reference(llr[:, None]))
     assert 0 < valid.sum() < count
