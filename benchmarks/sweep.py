@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -149,10 +150,15 @@ def child(which: Scenario, workers: int) -> dict[str, float]:
 
 
 def scaling(most: int) -> dict[str, Any]:
-    """Two workers against one on 3,000 samples; memory of one process from 100 samples to ``most``."""
+    """Two workers against one on 3,000 samples, beside what two processes that share nothing reach on this machine;
+    memory of one process from 100 samples to ``most``."""
     base = scenario(3000, 4)
     workers = {number: child(base, number) for number in (1, 2)}
     print("workers", workers, flush=True)
+    with ThreadPoolExecutor(2) as both:
+        apart = list(both.map(lambda _: child(base, 1), range(2)))
+    print("side by side", apart, flush=True)
+    together = max(run["seconds"] for run in apart)
     memory = {}
     few = base.replace({"systems": ["jpeg", "caption-text"], "tasks": ["classification"]})
     for samples in [n for n in (100, 1000, 10_000) if n <= most]:
@@ -162,6 +168,10 @@ def scaling(most: int) -> dict[str, Any]:
         "load average at the start": os.getloadavg()[0],
         "3,000 samples, workers": workers,
         "two workers against one": round(workers[1]["seconds"] / workers[2]["seconds"], 2),
+        "two whole runs side by side, one process each": apart,
+        "two whole runs side by side against one after the other": round(
+            2 * workers[1]["seconds"] / together, 2
+        ),
         "samples, one process": memory,
     }
 

@@ -131,16 +131,17 @@ class Ladders:
     :param pixels: how many pixels of images are remembered
     """
 
-    def __init__(self, codec: ImageCodec, pixels: int = 2**24) -> None:
-        self._codec, self._pixels = codec, pixels
+    def __init__(self, codec: ImageCodec, pixels: int = 2**23) -> None:
+        self._codec, self._room = codec, pixels
         self._kept: OrderedDict[bytes, tuple[Ladder, int]] = OrderedDict()
 
     def of(self, key: bytes, image: Callable[[], Image]) -> Ladder:
         """The ladder known by ``key``, or a new one of ``image()``."""
         if key not in self._kept:
             picture = image()
-            self._kept[key] = Ladder(self._codec, picture), picture.shape[0] * picture.shape[1]
-            while len(self._kept) > 1 and sum(n for _, n in self._kept.values()) > self._pixels:
-                self._kept.popitem(last=False)
+            pixels = picture.shape[0] * picture.shape[1]
+            self._kept[key], self._room = (Ladder(self._codec, picture), pixels), self._room - pixels
+            while len(self._kept) > 1 and self._room < 0:
+                self._room += self._kept.popitem(last=False)[1][1]
         self._kept.move_to_end(key)
         return self._kept[key][0]

@@ -30,6 +30,9 @@ RECIPES: dict[str, Recipe] = {
         "semcom.training.generative", "the embedded LLaVA on the dual encoder's vision tower"
     ),
     "caption-model": Recipe("semcom.training.caption_model", "the word statistics that compress captions"),
+    "token-codebooks": Recipe(
+        "semcom.training.token_codebooks", "codewords for visual tokens: a product quantiser"
+    ),
     "image-codec": Recipe(
         "semcom.training.image_codec", "the learned picture codec, one network for 32 rates"
     ),

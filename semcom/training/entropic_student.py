@@ -236,8 +236,7 @@ def scores(folder: Path, vlm: str, device: str) -> dict[str, Any]:
         row: dict[str, Any] = {"mean bytes": round(float(np.mean(sizes)), 1)}
         row["estimated"] = round(float(np.mean(estimates)), 1)
         for name, task in chosen.items():
-            row[name] = evaluate.score(task, drawn, lambda sample, seen=seen: seen[sample.id])  # type: ignore[misc]
-            row[name].pop("by type", None)
+            row[name] = evaluate.score_seen(task, drawn, [seen[s.id] for s in drawn])
         card[f"rate {rate}"] = row
     return card
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,19 @@ def score(
                 [scores[i] for i in rows], [asked[i][0].id for i in rows], task.binary
             )
     return result
+
+
+def score_seen(
+    task: tasks.Task,
+    samples: list[Sample],
+    seen: Sequence[Recovered],
+    only: set[tuple[str, str]] | None = None,
+) -> Scores:
+    """Mean score with its interval from what was recovered of each sample; ``only`` as for :func:`score`."""
+    of = {sample.id: one for sample, one in zip(samples, seen, strict=True)}
+    row = score(task, samples, lambda sample: of[sample.id], only)
+    row.pop("by type", None)
+    return row
 
 
 def _interval(scores: list[float], clusters: list[str], binary: bool) -> Scores:

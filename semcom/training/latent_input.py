@@ -169,8 +169,7 @@ def scores(folder: Path, codec: Hyperprior, model: Llava, count: int = 500) -> d
         codes, tokens, pictures = see(neck, codec, model.trunk, drawn, rate)
         row: dict[str, Any] = {"mean bytes": round(float(np.mean([len(code) for code in codes])), 1)}
         for name, seen in (("neck", tokens), ("decoded", pictures)):
-            row[f"vqa, {name}"] = evaluate.score(task, drawn, _views(drawn, seen))
-            row[f"vqa, {name}"].pop("by type", None)
+            row[f"vqa, {name}"] = evaluate.score_seen(task, drawn, seen)
         card[f"rate {rate}"] = row
     return card
 
@@ -190,8 +189,3 @@ def see(
             tokens.append(Recovered(tokens=trunk.visual_tokens(state, neck.start)[0].float().cpu().numpy()))
         pictures.append(Recovered(image=codec.picture(y, size)))
     return codes, tokens, pictures
-
-
-def _views(drawn: Sequence[Sample], seen: Sequence[Recovered]) -> evaluate.View:
-    of = {sample.id: one for sample, one in zip(drawn, seen, strict=True)}
-    return lambda sample: of[sample.id]

