@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from semcom import data, pretrained, stats, tasks
 from semcom.codecs.hyperprior import Hyperprior
 from semcom.codecs.hyperprior import load as load_codec
+from semcom.codecs.learned import Encodings
 from semcom.data.language import NOT_IN_CAPTION
 from semcom.systems.base import Models
 from semcom.systems.vlm_guided.encoder import TextGuidedEncoder
-from semcom.systems.vlm_guided.taco import Encodings, load
+from semcom.systems.vlm_guided.taco import load
 from semcom.training import taco as recipe
 from semcom.types import Image, Query, Recovered
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from semcom.types import Image
 
 Headers = Literal["full", "abbreviated"]
 Size = tuple[int, int]
+T = TypeVar("T")
 _TAIL = b"\xaa" * 8
 LOOK_AHEAD = 3  # rungs above the bisection's answer that are tried, because sizes are not quite monotone
 
@@ -125,22 +126,21 @@ class Ladder:
         return None if rung is None else self.coded(rung)
 
 
-class Ladders:
-    """The ladders of the latest images, so that budgets share what was encoded.
+class Recent(Generic[T]):
+    """What was made of the latest images, so that budgets share it.
 
     :param pixels: how many pixels of images are remembered
     """
 
-    def __init__(self, codec: ImageCodec, pixels: int = 2**23) -> None:
-        self._codec, self._room = codec, pixels
-        self._kept: OrderedDict[bytes, tuple[Ladder, int]] = OrderedDict()
+    def __init__(self, pixels: int = 2**23) -> None:
+        self._room = pixels
+        self._kept: OrderedDict[bytes, tuple[T, int]] = OrderedDict()
 
-    def of(self, key: bytes, image: Callable[[], Image]) -> Ladder:
-        """The ladder known by ``key``, or a new one of ``image()``."""
+    def of(self, key: bytes, size: Size, make: Callable[[], T]) -> T:
+        """What was made under ``key`` of an image of ``size`` (height, width), or ``make()``."""
         if key not in self._kept:
-            picture = image()
-            pixels = picture.shape[0] * picture.shape[1]
-            self._kept[key], self._room = (Ladder(self._codec, picture), pixels), self._room - pixels
+            pixels = size[0] * size[1]
+            self._kept[key], self._room = (make(), pixels), self._room - pixels
             while len(self._kept) > 1 and self._room < 0:
                 self._room += self._kept.popitem(last=False)[1][1]
         self._kept.move_to_end(key)

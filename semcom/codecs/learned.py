@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Callable
 from functools import cached_property
 from importlib.metadata import version
 from typing import Literal, get_args
@@ -11,14 +11,13 @@ from torch import Tensor
 
 from channels.errors import unknown
 from semcom.codecs import hyperprior
-from semcom.codecs.base import CODECS, Headers, ImageCodec, Size, largest_rung
+from semcom.codecs.base import CODECS, Headers, ImageCodec, Recent, Size, largest_rung
 from semcom.codecs.hyperprior import RATES, Hyperprior
 from semcom.codecs.streams import Latent
 from semcom.types import Budget, Image, Message, Packet, Reception
 
 Packets = Literal["one", "resilient"]
 SLICES = 4  # of the symbols, in resilient packets
-_KEPT_PIXELS = 2**22  # of images whose latents are remembered
 
 
 @CODECS.register("learned")
@@ -79,59 +78,61 @@ class LatentPackets:
     def __init__(self, weights: str, packets: str) -> None:
         if packets not in get_args(Packets):
             raise unknown("packets", packets, get_args(Packets))
-        self._weights, self._resilient = weights, packets == "resilient"
-        self._ladders: OrderedDict[bytes, tuple[_Ladder, int]] = OrderedDict()
+        self._weights = weights
+        self._slices = SLICES if packets == "resilient" else 0
+        self._recent = Recent[Encodings]()
 
     @cached_property
     def network(self) -> Hyperprior:
         """The codec."""
         return hyperprior.load(self._weights)
 
-    def send(self, image: Image, key: bytes, budget: Budget) -> Message:
+    def send(
+        self, image: Image, key: bytes, budget: Budget, latent: Callable[[], Tensor] | None = None
+    ) -> Message:
         """The image at the highest rate that fits; an empty message where none does.
 
-        :param key: identifies the image; its latent and codes are kept for other budgets
+        :param key: identifies the image (and ``latent``); its latent and codes are kept for other budgets
+        :param latent: gives what is sent instead of the codec's own latent of the image
         """
-        if self._resilient:
-            head, room = (budget.packet_bytes(1 + SLICES, kind) for kind in ("robust", "payload"))
-        else:
-            head, room = budget.packet_bytes(), 0
-        if not head or (self._resilient and not room):
+        head, room = budget.packet_bytes(), 0
+        if self._slices:
+            head, room = (budget.packet_bytes(1 + self._slices, kind) for kind in ("robust", "payload"))
+        if not head or (self._slices and not room):
             return Message()
-        codes = self._ladder(image, key).best(head, room)
-        kinds = ["robust", *["payload"] * SLICES] if self._resilient else ["payload"]
+
+        def make() -> Encodings:
+            y = self.network.latent_of(image) if latent is None else latent()
+            return Encodings(self.network, y, self._slices)
+
+        codes = self._recent.of(key, (image.shape[0], image.shape[1]), make).best(head, room)
+        kinds = ["robust", *["payload"] * self._slices] if self._slices else ["payload"]
         return Message(
             tuple(Packet(code, kind) for code, kind in zip(codes, kinds[: len(codes)], strict=True))
         )
 
     def receive(self, reception: Reception, size: Size) -> tuple[Tensor, int] | None:
         """y ``[1, latent, h, w]`` and the rate; None where nothing can be decoded. Never raises."""
-        if len(reception.packets) != (1 + SLICES if self._resilient else 1):
+        if len(reception.packets) != (1 + self._slices):
             return None
         codes = [packet.payload if packet.ok else None for packet in reception.packets]
         streams, latent = self.network.streams, None
-        if self._resilient:
+        if self._slices:
             latent = streams.decode_parts(codes, size)
         elif codes[0] is not None:
             latent = streams.decode(codes[0], size)
         return None if latent is None else (self.network.dequantise(latent), latent.rate)
 
-    def _ladder(self, image: Image, key: bytes) -> _Ladder:
-        if key not in self._ladders:
-            slices = SLICES if self._resilient else 0
-            self._ladders[key] = _Ladder(self.network, image, slices), image.shape[0] * image.shape[1]
-            while len(self._ladders) > 1 and sum(n for _, n in self._ladders.values()) > _KEPT_PIXELS:
-                self._ladders.popitem(last=False)
-        self._ladders.move_to_end(key)
-        return self._ladders[key][0]
 
+class Encodings:
+    """A latent at every rate of its codec, each coded at most once.
 
-class _Ladder:
-    """One image at every rate, each coded at most once."""
+    :param y: ``[1, latent, h, w]``
+    :param slices: in so many parts behind the rate and the hyper-latent; 0: all in one code
+    """
 
-    def __init__(self, network: Hyperprior, image: Image, slices: int) -> None:
-        self._network, self._slices = network, slices
-        self._y = network.latent_of(image)
+    def __init__(self, network: Hyperprior, y: Tensor, slices: int = 0) -> None:
+        self._network, self._y, self._slices = network, y, slices
         self._coded: dict[int, list[bytes]] = {}
 
     def coded(self, rate: int) -> list[bytes]:
@@ -145,7 +146,7 @@ class _Ladder:
             self._coded[rate] = whole
         return self._coded[rate]
 
-    def best(self, head: int, room: int) -> list[bytes]:
+    def best(self, head: int, room: int = 0) -> list[bytes]:
         """The highest rate whose first packet takes at most ``head`` bytes and the others ``room``; empty for none."""
 
         def fits(rate: int) -> bool:
@@ -156,4 +157,4 @@ class _Ladder:
         return [] if rate is None else self.coded(rate)
 
 
-__all__ = ["LatentPackets", "LearnedCodec", "Packets"]
+__all__ = ["Encodings", "LatentPackets", "LearnedCodec", "Packets"]

@@ -22,12 +22,13 @@ from torch.nn.functional import cross_entropy, interpolate, normalize
 from semcom import tasks
 from semcom.codecs.hyperprior import Hyperprior
 from semcom.codecs.hyperprior import load as load_codec
+from semcom.codecs.learned import Encodings
 from semcom.data import language
 from semcom.data.language import COLORS, SHAPES
 from semcom.data.scenes import SceneBatch, Scenes, truth
 from semcom.systems.base import Models
 from semcom.systems.vlm_guided.encoder import TextGuidedEncoder, text_width, token_states
-from semcom.systems.vlm_guided.taco import Encodings, codec_mark, load
+from semcom.systems.vlm_guided.taco import codec_mark, load
 from semcom.training import common, dense, evaluate, loop
 from semcom.training.image_codec import LAGRANGE, lagrange
 from semcom.types import Image, Recovered
@@ -246,10 +247,10 @@ def receive(codec: Hyperprior, encodings: Sequence[Encodings], images: Sequence[
     """The best of each image's ``encodings`` in ``room`` bytes, decoded."""
     recovered, sizes, psnr = [], [], []
     for one, image in zip(encodings, images, strict=True):
-        code = one.best(room)
+        code = b"".join(one.best(room))
         shown = codec.decompress([code], (image.shape[0], image.shape[1]))[0] if code else None
         recovered.append(Recovered(image=shown))
-        sizes.append(len(code or b""))
+        sizes.append(len(code))
         error = np.nan if shown is None else ((image.astype(float) - shown) ** 2).mean()
         psnr.append(20 * np.log10(255) - 10 * np.log10(max(error, 1e-9)))
     return Seen(recovered, np.array(sizes, float), np.array(psnr))

@@ -47,6 +47,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("adjscc", {}),
     ("adjscc", {"design_snr_db": 3.5}),
     ("taco", {}),
+    ("taco", {"packets": "resilient"}),
     ("taco-question", {}),
     ("decide-at-transmitter", {}),
     ("ceiling", {}),

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from channels.errors import InputError
 from semcom import codecs
-from semcom.codecs.base import Headers, Ladder, Ladders
+from semcom.codecs.base import Headers, Ladder, Recent
 from semcom.codecs.pillow import resize
 from semcom.systems.base import Models, Size, System, image_key, register
 from semcom.types import Budget, Image, Message, Packet, Query, Reception, Recovered
@@ -32,7 +32,7 @@ class Picture(System):
         if not isinstance(shrink, int) or isinstance(shrink, bool) or not 1 <= shrink <= 64:
             raise InputError(f"shrink: {shrink!r} is not a whole number from 1 to 64")
         self._codec, self._shrink = codecs.create(self.codec, headers), shrink
-        self._ladders = Ladders(self._codec)
+        self._ladders = Recent[Ladder]()
 
     def transmit(
         self, images: Sequence[Image], budget: Budget, queries: Sequence[Query] | None = None
@@ -55,9 +55,11 @@ class Picture(System):
     def _ladder(self, image: Image) -> Ladder:
         """All encodings of an image so far; budgets share them."""
         size = (image.shape[0], image.shape[1])
-        return self._ladders.of(
-            image_key(image), lambda: image if self._shrink == 1 else resize(image, self._small(size))
-        )
+
+        def make() -> Ladder:
+            return Ladder(self._codec, image if self._shrink == 1 else resize(image, self._small(size)))
+
+        return self._ladders.of(image_key(image), self._small(size), make)
 
 
 @register(

@@ -11,7 +11,7 @@ import torch
 from channels.errors import InputError, unknown
 from semcom import codecs, pretrained
 from semcom.codecs import dct
-from semcom.codecs.base import Ladder, Ladders
+from semcom.codecs.base import Ladder, Recent
 from semcom.codecs.pillow import resize
 from semcom.systems.base import Models, Size, System, image_key, register
 from semcom.systems.compressed_domain.tower import DctTower, check
@@ -53,7 +53,7 @@ class RgbNoMore(System):
             raise unknown("embedding", embedding, EMBEDDINGS)
         self._embedding, self._weights = embedding, weights
         self._codec = codecs.create("jpeg")
-        self._ladders = Ladders(self._codec)
+        self._ladders = Recent[Ladder]()
 
     def transmit(
         self, images: Sequence[Image], budget: Budget, queries: Sequence[Query] | None = None
@@ -100,9 +100,11 @@ class RgbNoMore(System):
     def _ladder(self, image: Image) -> Ladder:
         """All encodings of an image so far; budgets share them."""
         size = self._size
-        return self._ladders.of(
-            image_key(image), lambda: image if image.shape[:2] == size else resize(image, size)
-        )
+
+        def make() -> Ladder:
+            return Ladder(self._codec, image if image.shape[:2] == size else resize(image, size))
+
+        return self._ladders.of(image_key(image), size, make)
 
 
 def load(weights: str, trunk: Trunk, fingerprint: str, vlm: str) -> DctTower:
