@@ -28,7 +28,7 @@ GRID_DB = tuple(range(-6, 15, 2))
 BELOW_DB = 4  # under the threshold of the digital link
 FIXED_DB, TEST_DB = (0.0, 10.0, 20.0), (0.0, 5.0, 10.0, 15.0, 20.0)
 BUDGETS = (512, 1024, 2048)  # of the comparison of models
-STEPS = 300  # of each short training
+STEPS = 1000  # of each training that is compared
 MARGIN_DB = 0.5
 
 Floats = NDArray[np.float64]

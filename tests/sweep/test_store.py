@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sqlite3
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from semcom.sweep.engine import Engine
 from semcom.sweep.finish import Finisher
 from semcom.sweep.plan import Job
 from semcom.sweep.results import Results
+from semcom.sweep.rows import Record
 from semcom.sweep.store import FILE, Store
 from tests.sweep import fakes
 
@@ -99,6 +101,16 @@ class Dies:
 
     def __conform__(self, protocol: object) -> object:
         raise ZeroDivisionError
+
+
+def test_answers_come_from_another_process_as_they_are() -> None:
+    engine = Engine(Scenario.load(SMALL))
+    group = engine.groups[-1]
+    part = engine.run(Job(0, 0, group.index, tuple(point.id for point in group.points)))
+    there = pickle.loads(pickle.dumps(part))
+    assert there == part and type(there.answers[0].records[0]) is Record
+    part.answers[0].records = []
+    assert pickle.loads(pickle.dumps(part)) == part
 
 
 def test_a_point_is_whole_or_not_there(finished: Path) -> None:
