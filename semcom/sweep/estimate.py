@@ -11,7 +11,7 @@ from semcom.sweep.engine import Engine
 from semcom.sweep.plan import Group, Job
 from semcom.types import Dataset, Sample
 
-BYTES = 45  # of the results file for each answer, measured
+BYTES = 40  # of the results file for each answer beside its text, measured
 IMAGES = 8  # of the trial
 
 
@@ -64,16 +64,17 @@ def estimate(scenario: Scenario, device: str = "cpu") -> Estimate:
         engine.dataset = _First(engine.dataset, IMAGES)
         asked = {name: sum(map(len, queries)) for name, queries in engine.chunk(0).queries.items()}
         shown = len(engine.dataset)
-        seconds, encodes, answers = 0.0, 0.0, 0.0
+        seconds, encodes, answers, size = 0.0, 0.0, 0.0, 0.0
         for label in dict.fromkeys(group.system.label for group in engine.groups):
             groups = [group for group in engine.groups if group.system.label == label]
-            seconds += len(groups) * _trial(engine, groups[len(groups) // 2]) * images / shown
             each = sum(asked[name] for name in engine.applicable(groups[0])) / shown
-            answers += each * images * sum(len(group.points) for group in groups)
+            expected = each * images * sum(len(group.points) for group in groups)
+            spent, text = _trial(engine, groups[len(groups) // 2])
+            seconds += len(groups) * spent * images / shown
+            answers, size = answers + expected, size + expected * (BYTES + text)
             if groups[0].link is not None:
                 encodes += images * len(groups) * (each if engine.systems[label].needs_query else 1)
     points = sum(len(group.points) for group in engine.groups)
-    size = round(BYTES * answers)
     return Estimate(
         points,
         len(engine.groups),
@@ -81,21 +82,22 @@ def estimate(scenario: Scenario, device: str = "cpu") -> Estimate:
         images,
         round(encodes),
         round(answers),
-        size,
+        round(size),
         seconds,
         scenario.precision,
     )
 
 
-def _trial(engine: Engine, group: Group) -> float:
-    """Seconds of the trial's images at all points of a group; the second time, when models are loaded."""
-    seconds = 0.0
+def _trial(engine: Engine, group: Group) -> tuple[float, float]:
+    """Seconds of the trial's images at all points of a group, the second time, when models are loaded; and bytes of the
+    text of an answer."""
     for _ in range(2):
         start = time.perf_counter()
         engine.forget()
-        engine.run(Job(0, 0, group.index, tuple(p.id for p in group.points)))
+        part = engine.run(Job(0, 0, group.index, tuple(p.id for p in group.points)))
         seconds = time.perf_counter() - start
-    return seconds
+    texts = [record.answer for answers in part.answers for record in answers.records]
+    return seconds, len("".join(texts).encode("utf-8", "replace")) / max(1, len(texts))
 
 
 def _size(count: float) -> str:
