@@ -27,6 +27,7 @@ from channels.errors import InputError, unknown
 from channels.threads import single_thread
 from semcom.sweep.chunk import clean
 from semcom.sweep.engine import Engine
+from semcom.sweep.memory import trim
 from semcom.sweep.results import Results
 from semcom.types import ReceivedPacket, Reception
 
@@ -253,6 +254,7 @@ def _memory() -> Callable[[], float]:
         before = torch.cuda.memory_allocated()
         return lambda: (torch.cuda.max_memory_allocated() - before) / 2**20
     with suppress(OSError):
+        trim()  # else what is taken may have been kept from before, and would not show
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew  [Linux, proc(5)]
         stood = _status("VmRSS")
         return lambda: max(0.0, _status("VmHWM") - stood) / 1024

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 import time
 import uuid
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 
 from channels.errors import InputError
 from channels.threads import single_thread
@@ -17,6 +14,7 @@ from semcom.scenario import from_dict
 from semcom.sweep.engine import Engine
 from semcom.sweep.fingerprint import Fingerprint
 from semcom.sweep.limit import LastWord, time_limit
+from semcom.sweep.memory import trim
 from semcom.sweep.part import Failure, Part
 from semcom.sweep.plan import Job
 
@@ -77,17 +75,6 @@ def work(setup: Setup, job: Job) -> Part | Failure:
             part = parts.run(job)
     except Exception as error:
         return Failure.of(job, error)
-    _trim()
+    trim()
     part.seconds = time.perf_counter() - start
     return part
-
-
-def _trim() -> None:
-    """Give freed memory back to the system, once a job: what glibc keeps in pieces grows with the number of jobs."""
-    if trim := getattr(_libc(), "malloc_trim", None):
-        trim(0)
-
-
-@lru_cache(maxsize=1)
-def _libc() -> Any:
-    return ctypes.CDLL(None) if sys.platform == "linux" else None

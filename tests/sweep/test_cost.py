@@ -17,7 +17,7 @@ import semcom
 from channels.errors import InputError
 from channels.links.radio import LIGHT_SPEED, Radio
 from semcom import cli, report
-from semcom.sweep.cost import DEVICES, Costs, measure, pareto
+from semcom.sweep.cost import DEVICES, Costs, _memory, measure, pareto
 from semcom.sweep.results import Results
 from semcom.systems import SYSTEMS
 from semcom.types import Recovered
@@ -68,6 +68,17 @@ def test_known_costs_are_measured(results: Results) -> None:
         assert 40 <= one.receiver.peak_mib < 90
     plain = costs.systems[3]
     assert (plain.transmitter.flops, plain.transmitter.parameters) == (0, 0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak of a process")
+def test_memory_that_was_free_but_kept_is_counted() -> None:
+    pieces = [bytes(2000) for _ in range(80_000)]  # in malloc's heap, which keeps them
+    after = bytes(2000)
+    del pieces
+    risen = _memory()
+    torch.ones(HALF).sum()
+    assert 40 <= risen() < 90
+    del after
 
 
 def test_energy_by_hand(results: Results) -> None:

@@ -232,8 +232,9 @@ def test_capacity_is_not_beaten(options: dict[str, Any], seed: int) -> None:
     rates = torch.log2(1 + 1 / channel(x, 8.0, seed)[1])
     each = channel.tx_antennas if channel.users == 1 else 1
     bits, rates = (a.double().reshape(3, -1, each).sum(-1) for a in (bits, rates))
-    assert bool((rates <= bits * (1 + 1e-5)).all())
-    assert channel.users > 1 or each > 1 or torch.allclose(rates, bits, rtol=1e-4)
+    rounding = 1e-6  # bits: log2(1 + SNR) in float32, which is all that there is in a deep fade
+    assert bool((rates <= bits * (1 + 1e-5) + rounding).all())
+    assert channel.users > 1 or each > 1 or torch.allclose(rates, bits, rtol=1e-4, atol=rounding)
 
 
 def test_capacity_by_its_formula(seed: int) -> None:
