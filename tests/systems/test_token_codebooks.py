@@ -56,7 +56,7 @@ def test_nearest_codewords_travel_and_lost_packets_cost_their_tokens() -> None:
 
 
 def test_more_answers_than_one_bit_a_number_where_little_fits() -> None:
-    first, count, room = int(np.random.default_rng(SEED).integers(0, 3000)), 80, FakeBudget(8 * 140)
+    first, count, room = int(np.random.default_rng(SEED).integers(0, 3000)), 100, FakeBudget(400)
     models, data = Models(), Scenes("val", first + count)
     drawn = data.batch(first, first + count)
     task = tasks.create("vqa", models, data)
