@@ -119,8 +119,8 @@ def balanced(vectors: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
     """The orthogonal matrix [d, d] whose columns are the principal axes of ``vectors``, dealt out to the parts.
 
     The largest variance goes to the part with the smallest product of variances so far, and so on, until each part
-    has d / parts axes: for Gaussian vectors no other rotation has less distortion.   [Ge, He, Ke and Sun, "Optimized
-    product quantization for approximate nearest neighbor search", CVPR 2013, section 3.2]
+    has d / parts axes.   [the parametric solution of Ge, He, Ke and Sun, "Optimized product quantization for
+    approximate nearest neighbor search", CVPR 2013, which is optimal for some Gaussian vectors]
     """
     variances, axes = np.linalg.eigh(np.cov(vectors, rowvar=False).reshape(vectors.shape[1], -1))
     variances = np.maximum(variances, 1e-12 * max(float(variances[-1]), 1e-300))

@@ -10,8 +10,8 @@ from typing import Any
 
 def trim() -> None:
     """Give freed memory back to the system: what glibc keeps in pieces grows, and hides how much a call takes."""
-    if trim := getattr(_libc(), "malloc_trim", None):
-        trim(0)
+    if give_back := getattr(_libc(), "malloc_trim", None):
+        give_back(0)
 
 
 @lru_cache(maxsize=1)

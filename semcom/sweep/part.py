@@ -25,7 +25,7 @@ class Answers:
     sums: tuple[float, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
-        """For the way to another process: columns, which are packed and unpacked ten times as fast as records."""
+        """For the way to another process: columns, which are packed and unpacked several times as fast as records."""
         return {**vars(self), "records": list(zip(*self.records, strict=True))}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ class Taco(System):
         texts = self.texts(images, queries)
         return [
             self._packets.send(
-                image, image_key(image) + text.encode(), budget, partial(self._latent, image, text)
+                image, image_key(image) + repr(text).encode(), budget, partial(self._latent, image, text)
             )
             for image, text in zip(images, texts, strict=True)
         ]
