@@ -158,8 +158,8 @@ def _learned(scenario: Scenario) -> Iterator[tuple[str, str]]:
                 content = (folder / name).read_bytes()
             except OSError as error:
                 raise InputError(
-                    f"systems: {system.label!r}: weights: {str(source)!r} has no {name}; `semcom train {system.name} "
-                    "--out FOLDER` makes such a folder"
+                    f"systems: {system.label!r}: weights: {str(source)!r} has no {name}; `semcom train NAME "
+                    "--out FOLDER` makes such a folder (NAME: see `semcom list recipes`)"
                 ) from error
             hashed.update(len(content).to_bytes(8, "little") + content)
         yield f"weights {source} of {system.name}", hashed.hexdigest()

@@ -136,5 +136,5 @@ def test_weights_of_learned_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (folder / name).write_bytes(old)
     assert Fingerprint.of(named) == before
     (folder / "config.json").unlink()
-    with pytest.raises(InputError, match=r"has no config\.json; `semcom train fake-learned"):
+    with pytest.raises(InputError, match=r"has no config\.json; `semcom train NAME --out"):
         Fingerprint.of(named)
