@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+import semcom
 from semcom import cli
+from semcom.sweep.export import csv
 
 GOOD = {"system": "slurm", "workers": 16, "cores": 4, "memory": "16GB", "walltime": "02:30:00"}
 
@@ -65,3 +73,58 @@ def test_bad_file(
 def test_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["sweep-cluster", str(tmp_path / "none.yaml")]) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+# Stands in for Slurm: keeps the script, as sbatch does, and runs the job at once on this machine.
+SBATCH = """#!/bin/sh
+kept=$(mktemp "$JOBS/job.XXXXXX")
+cp "$1" "$kept"
+setsid bash "$kept" >"$kept.log" 2>&1 </dev/null &
+echo "$!" >> "$JOBS/ids"
+echo "Submitted batch job $!"
+"""
+
+
+@pytest.mark.skipif(not (shutil.which("setsid") and shutil.which("bash")), reason="jobs are shell scripts")
+def test_a_started_cluster_computes_the_same_bytes(tmp_path: Path) -> None:
+    for name, text in (("sbatch", SBATCH), ("scancel", "#!/bin/sh\nexit 0\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    path = write(tmp_path, workers=2, cores=2, memory="2GB", walltime="00:10:00")
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "JOBS": str(tmp_path)}
+    command = [sys.executable, "-u", "-m", "semcom.cli", "sweep-cluster", path]
+    scenario = {
+        "data": {"name": "scenes", "split": "test", "samples": 6},
+        "systems": ["jpeg", "caption-text"],
+        "link": {"channel": "rayleigh", "modulation": "qpsk", "code_rate": 0.5},
+        "tasks": ["classification"],
+        "sweep": {"snr_db": [0, 15], "channel_uses": [600]},
+    }
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(scenario))
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as cluster:
+        try:
+            assert cluster.stdout is not None
+            told = "".join(next(cluster.stdout) for _ in range(2))
+            (address,) = re.findall(r"tcp://[\d.]+:\d+", told)
+            run = [
+                "run",
+                str(tmp_path / "small.yaml"),
+                "--out",
+                str(tmp_path / "there"),
+                "--scheduler",
+                address,
+            ]
+            options = ["--quiet", "--no-report", "--no-cache"]
+            subprocess.run([*command[:4], *run, *options], check=True, timeout=240)
+        finally:
+            cluster.send_signal(signal.SIGINT)
+            for job in (tmp_path / "ids").read_text().split() if (tmp_path / "ids").exists() else ():
+                try:
+                    os.killpg(int(job), signal.SIGKILL)
+                except ProcessLookupError:  # it has ended with its scheduler
+                    continue
+            cluster.wait(30)
+    semcom.run(tmp_path / "small.yaml", tmp_path / "here", cache=False)
+    here, there = (csv(tmp_path / name, tmp_path / f"{name}-csv") for name in ("here", "there"))
+    for mine, theirs in zip(here, there, strict=True):
+        assert mine.read_bytes() == theirs.read_bytes(), mine.name
