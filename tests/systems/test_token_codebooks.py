@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from pathlib import Path
 
@@ -84,6 +85,11 @@ def test_a_recipe_for_any_llava(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         InputError, match=r"another vision-language model.*semcom train token-codebooks --vlm"
     ):
         load("token-codebooks", model)
+    config = json.loads((out / "config.json").read_text())
+    for wrong in ({"parts": 0}, {"parts": 3}, {"bits": 40}, {"parts": "many"}):
+        (out / "config.json").write_text(json.dumps({**config, **wrong}))
+        with pytest.raises(InputError, match="does not hold what is expected"):
+            load(str(out), model)
     with pytest.raises(InputError, match=r"nowhere"):
         systems.create("visual-tokens", Models(), weights="nowhere/books").transmit(
             [np.zeros((64, 64, 3), np.uint8)], FakeBudget(9000)

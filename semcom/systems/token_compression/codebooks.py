@@ -37,7 +37,10 @@ def load(weights: str | Path, model: GenerativeVLM) -> ProductQuantiser:
                 f"made for another vision-language model than {model.name!r}; "
                 f"`semcom train token-codebooks --vlm {model.name} --out FOLDER` makes codebooks for this one"
             )
-        return Codebooks(config["parts"], config["bits"], model.token_dim)
+        parts, bits = int(config["parts"]), int(config["bits"])
+        if parts < 1 or model.token_dim % parts or not 1 <= bits <= 8:
+            raise ValueError(f"{parts} parts of {bits} bits do not fit tokens of {model.token_dim} numbers")
+        return Codebooks(parts, bits, model.token_dim)
 
     books = pretrained.load(weights, make)
     return ProductQuantiser(books.words.numpy(), model.token_mean, model.token_scale, books.rotation.numpy())
