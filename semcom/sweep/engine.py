@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from channels.errors import InputError
@@ -31,6 +32,20 @@ from semcom.types import Budget, Dataset, Image, Message, Query, Reception, Reco
 
 SYMBOLS_AT_ONCE = 2**24  # bounds what is in the air together, in channel uses
 KEPT = 2**24  # bytes of images that are not read again for the next system
+
+
+@dataclass(frozen=True)
+class Known:
+    """Outcomes of one system and chunk that its groups share, each under a digest of what was worked on together.
+
+    ``perfect``: of the error-free receptions, for budgets that send the same bytes. ``heard``: of all that a group
+    received, for links that differ only in what an analog message does not use (modulation, code).
+    """
+
+    system: str = ""
+    chunk: int = -1
+    perfect: dict[str, dict[int, Outcome]] = field(default_factory=dict)
+    heard: dict[str, dict[tuple[int, str], Outcome]] = field(default_factory=dict)
 
 
 class Engine:
@@ -58,7 +73,7 @@ class Engine:
         self._key = f"{key} {device}"
         self._chunks: OrderedDict[int, Chunk] = OrderedDict()
         self._blind: OrderedDict[tuple[str, int], list[list[str]]] = OrderedDict()
-        self._clean: tuple[tuple[str, int], dict[str, dict[int, Outcome]]] = (("", 0), {})
+        self._known = Known()
 
     @property
     def chunks(self) -> int:
@@ -80,7 +95,7 @@ class Engine:
     def forget(self) -> None:
         """Drop what is remembered of earlier answers (not the models)."""
         self._blind.clear()
-        self._clean = (("", 0), {})
+        self._known = Known()
 
     def run(self, job: Job) -> Part:
         """One chunk of images at the points of a job."""
@@ -182,12 +197,16 @@ class Engine:
     def _radio(self, group: Group, chunk: Chunk, able: Sequence[str], part: Part) -> None:
         """Encode a chunk, send it at every point, answer what is distinct, and note it all down."""
         assert group.link is not None
+        if (self._known.system, self._known.chunk) != (group.system.label, chunk.index):
+            self._known = Known(group.system.label, chunk.index)
         link, system, points = self.links[group.link.label], self.systems[group.system.label], part.answers
         sent = sendings(
             system, chunk, able, link.budget(group.budget_uses), partial(self._transmit, group, part)
         )
         perfect = [None if (r := clean(s.message)) is None else r.key for s in sent]
         outcomes: dict[tuple[int, str], Outcome] = {}
+        analog = any(s.message.symbols is not None for s in sent)
+        heard = hashlib.blake2b(repr([(s.sample, s.asked) for s in sent]).encode(), digest_size=16)
         lost: set[int] = set()
         step = max(1, SYMBOLS_AT_ONCE // max(1, len(sent) * group.budget_uses))
         for start in range(0, len(points), step):
@@ -200,8 +219,12 @@ class Engine:
             _within(group, air)
             keys = [(i, reception.key) for (_, i), reception in zip(meetings, air, strict=True)]
             met = dict(zip(keys, air, strict=True))
+            heard.update(repr(keys).encode())
+            outcomes.update(self._known.heard.get(heard.hexdigest(), {}))
             try:
                 self._answer(group, chunk, sent, perfect, met, outcomes)
+                if analog and not part.failures:
+                    self._known.heard[heard.hexdigest()] = dict(outcomes)
             except OutOfTime:
                 raise
             except Exception:  # at which points?
@@ -232,7 +255,7 @@ class Engine:
         system = self.systems[group.system.label]
         new = {key: reception for key, reception in met.items() if key not in outcomes}
         for known in [key for key in new if key[1] == perfect[key[0]]]:
-            outcomes[known] = self._perfect(group, chunk, system, sent)[known[0]]
+            outcomes[known] = self._perfect(chunk, system, sent)[known[0]]
             del new[known]
         answered = self.receive(chunk, system, [sent[i] for i, _ in new], list(new.values()))
         outcomes.update(zip(new, answered, strict=True))
@@ -274,13 +297,9 @@ class Engine:
         tally.costs.append(cost)
         tally.outages.append(outcome.kind == "nothing")
 
-    def _perfect(
-        self, group: Group, chunk: Chunk, system: System, sent: Sequence[Sending]
-    ) -> dict[int, Outcome]:
+    def _perfect(self, chunk: Chunk, system: System, sent: Sequence[Sending]) -> dict[int, Outcome]:
         """Outcomes of the error-free receptions of a whole chunk; shared by budgets that send the same bytes."""
-        if self._clean[0] != (place := (group.system.label, chunk.index)):
-            self._clean = (place, {})
-        memo, key = self._clean[1], digest([s.message for s in sent])
+        memo, key = self._known.perfect, digest([s.message for s in sent])
         if key not in memo:
             good = {i: r for i, s in enumerate(sent) if (r := clean(s.message)) is not None}
             answered = self.receive(chunk, system, [sent[i] for i in good], list(good.values()))

@@ -155,6 +155,7 @@ class Analog(_Fake):
         self, receptions: Sequence[Reception], sizes: Sequence[tuple[int, int]], queries: Any = None
     ) -> list[Recovered]:
         CALLS["received"] += len(receptions)
+        CALLS["analog received"] += len(receptions)
         return [
             Recovered() if r.symbols is None else Recovered(embedding=256 * r.symbols.real.astype(np.float32))
             for r in receptions

@@ -150,6 +150,30 @@ def test_encodes_and_decodes_once(tmp_path: Path) -> None:
     assert counts[0]["answered"] == counts[1]["answered"]
 
 
+def test_analog_messages_are_decoded_once_for_all_mcs(tmp_path: Path) -> None:
+    """They use neither modulation nor code; another channel is heard anew, and digital systems are not concerned."""
+    both = ["fake-analog", "fake-packets"]
+    calls, alone = [], []
+    for mcs in (["qpsk-1/2"], ["qpsk-1/2", "qam16-1/2", "qam64-3/4"]):
+        link = [{"channel": name, "mcs": mcs} for name in ("rayleigh", "awgn")]
+        fakes.CALLS.clear()
+        results = semcom.run(
+            fakes.scenario(systems=both, link=link, tasks=["fake-numbers"]), tmp_path / str(len(mcs))
+        )
+        calls.append(dict(fakes.CALLS))
+        samples = results.samples(system="fake-analog")
+        alone += [
+            part[["sample", "query", "snr_db", "budget_uses", "answer", "channel_uses"]]
+            for _, part in samples.groupby("link")
+        ]
+    assert len(alone) == 2 + 6
+    first = [part.reset_index(drop=True) for part in alone]
+    assert all(any(part.equals(other) for other in first[:2]) for part in first[2:])
+    assert not first[0].equals(first[1])
+    assert calls[1]["analog received"] == calls[0]["analog received"] > 0
+    assert calls[1]["received"] > calls[0]["received"]
+
+
 def test_lost_everywhere_is_decoded_once(tmp_path: Path) -> None:
     fakes.CALLS.clear()
     sweep = {"snr_db": [-30, -29, -28], "channel_uses": [400], "draws": 3}

@@ -56,9 +56,13 @@ def test_delay_profile_is_that_of_the_table(seed: int) -> None:
     assert delays[:4] == pytest.approx([0, 38.19, 40.25, 58.68], abs=0.01)
     a, delays = paths(make("tdl", model="D"), 400, 1, seed)
     first = np.abs(a[:, 0, 0, 0, 0]) ** 2
-    # -0.2 dB line of sight and -13.5 dB scatter at delay 0
-    share = (10**-0.02 + 10**-1.35) / (np.abs(a[:, 0, 0, :, 0]) ** 2).sum(axis=1).mean()
-    assert first.mean() / share == pytest.approx(1, abs=5 * first.std() / 400**0.5 + 0.05)
+    # delay 0 has a line of sight and scatter; the powers of the table are scaled to the sum of 1
+    table = [-0.2, -13.5, -18.8, -21, -22.8, -17.9, -20.1, -21.9, -22.9, -27.8, -23.6, -24.8, -30, -27.7]
+    sight, scatter, *_ = power = 10 ** (np.array(table) / 10) / (10 ** (np.array(table) / 10)).sum()
+    deviation = (2 * sight * scatter + scatter**2) ** 0.5  # of a Rician power
+    assert first.mean() == pytest.approx(sight + scatter, abs=5 * deviation / 400**0.5)
+    late = (np.abs(a[:, 0, 0, 1:, 0]) ** 2).mean(axis=0)  # exponential: as wide as their mean
+    assert late == pytest.approx(power[2:], rel=5 / 400**0.5)
 
 
 @pytest.mark.parametrize("speed_kmh", [60.0, 300.0])
