@@ -27,11 +27,12 @@ class LinkBudget:
     channel_uses: int
     link: Link
 
-    def packet_bytes(self, packets: int = 1, protection: str = "payload") -> int:
-        """Largest payload in bytes of each of ``packets`` equal packets that fit together; 0 when none fits."""
+    def packet_bytes(self, packets: int = 1, protection: str = "payload", beside: int = 0) -> int:
+        """See :meth:`semcom.types.Budget.packet_bytes`."""
         if packets < 1:
             raise ValueError(f"packets: {packets} is not a positive number")
-        return self.link.digital.max_bytes(self.channel_uses // packets, protection)
+        uses = self.channel_uses - (self.link.digital.uses(beside, protection) if beside else 0)
+        return self.link.digital.max_bytes(uses // packets, protection) if uses > 0 else 0
 
     def symbols(self) -> int:
         """How many analog symbols fit."""

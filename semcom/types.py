@@ -162,8 +162,11 @@ class Budget(Protocol):
         """The budget itself."""
         ...
 
-    def packet_bytes(self, packets: int = 1, protection: str = "payload") -> int:
-        """Largest payload in bytes of each of ``packets`` equal packets that fit together; 0 when none fits."""
+    def packet_bytes(self, packets: int = 1, protection: str = "payload", beside: int = 0) -> int:
+        """Largest payload in bytes of each of ``packets`` equal packets that fit together; 0 when none fits.
+
+        :param beside: payload in bytes of one more packet of that class, which they must leave room for
+        """
         ...
 
     def symbols(self) -> int:

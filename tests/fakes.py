@@ -96,8 +96,9 @@ class FakeBudget:
     overhead: int = 12
     bits: int = 1
 
-    def packet_bytes(self, packets: int = 1, protection: str = "payload") -> int:
-        share = self.channel_uses // packets - self.overhead
+    def packet_bytes(self, packets: int = 1, protection: str = "payload", beside: int = 0) -> int:
+        spent = self.overhead + -(-8 * beside // self.bits) * weight(protection) if beside else 0
+        share = (self.channel_uses - spent) // packets - self.overhead
         return max(0, share // weight(protection) * self.bits // 8)
 
     def symbols(self) -> int:

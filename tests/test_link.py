@@ -70,6 +70,10 @@ def test_budget_is_met_and_tight(link: Link) -> None:
                 cost = lambda n: packets * link.digital.uses(n, protection)  # noqa: E731, B023
                 assert size == 0 or cost(size) <= uses
                 assert cost(size + 1) > uses - packets  # the next byte does not fit the packet's share
+        for beside in (1, 13):  # what is left beside another packet, to the byte
+            size = budget.packet_bytes(1, "payload", beside)
+            cost = lambda n: link.digital.uses(n) + link.digital.uses(beside)  # noqa: E731, B023
+            assert (size == 0 or cost(size) <= uses) and cost(size + 1) > uses
         n = budget.symbols()
         assert link.analog.uses(n) <= uses if n else True
         assert link.analog.uses(n + 1) > uses

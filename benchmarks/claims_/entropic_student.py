@@ -48,8 +48,8 @@ class Bytes:
     room: int
     channel_uses: int = 0
 
-    def packet_bytes(self, packets: int = 1, protection: str = "payload") -> int:
-        return self.room // packets
+    def packet_bytes(self, packets: int = 1, protection: str = "payload", beside: int = 0) -> int:
+        return max(0, self.room - beside) // packets
 
     def symbols(self) -> int:
         return 0

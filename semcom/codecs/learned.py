@@ -13,11 +13,10 @@ from channels.errors import unknown
 from semcom.codecs import hyperprior
 from semcom.codecs.base import CODECS, Headers, ImageCodec, Recent, Size, largest_rung
 from semcom.codecs.hyperprior import RATES, Hyperprior
-from semcom.codecs.streams import Latent
 from semcom.types import Budget, Image, Message, Packet, Reception
 
 Packets = Literal["one", "resilient"]
-SLICES = 4  # of the symbols, in resilient packets
+SPARE = 3  # a spare packet may take one part in so many of the budget
 
 
 @CODECS.register("learned")
@@ -68,8 +67,9 @@ class LearnedCodec(ImageCodec):
 class LatentPackets:
     """Both ends of the codec's latent on its way through packets: the highest rate that fits, and what arrives.
 
-    *One* packet carries everything. *Resilient*: a packet of class robust says the rate and the hyper-latent, and four
-    packets hold every fourth cell each; symbols of lost ones are taken to be their mean.
+    *One* packet carries everything, and a wrong bit in it is an outage. *Resilient*: behind it comes a spare packet
+    with the same picture at the highest rate that fits a third of the budget (at the lowest rate where none does),
+    which is used when the first is lost. Where two packets do not fit there is one.
 
     :param weights: of the codec: a shipped name or a folder
     :param packets: "one" or "resilient"
@@ -78,8 +78,7 @@ class LatentPackets:
     def __init__(self, weights: str, packets: str) -> None:
         if packets not in get_args(Packets):
             raise unknown("packets", packets, get_args(Packets))
-        self._weights = weights
-        self._slices = SLICES if packets == "resilient" else 0
+        self._weights, self._most = weights, 2 if packets == "resilient" else 1
         self._recent = Recent[Encodings]()
 
     @cached_property
@@ -95,66 +94,52 @@ class LatentPackets:
         :param key: identifies the image (and ``latent``); its latent and codes are kept for other budgets
         :param latent: gives what is sent instead of the codec's own latent of the image
         """
-        head, room = budget.packet_bytes(), 0
-        if self._slices:
-            head, room = (budget.packet_bytes(1 + self._slices, kind) for kind in ("robust", "payload"))
-        if not head or (self._slices and not room):
+        room = budget.packet_bytes()
+        if not room:
             return Message()
 
         def make() -> Encodings:
-            y = self.network.latent_of(image) if latent is None else latent()
-            return Encodings(self.network, y, self._slices)
+            return Encodings(self.network, self.network.latent_of(image) if latent is None else latent())
 
-        codes = self._recent.of(key, (image.shape[0], image.shape[1]), make).best(head, room)
-        kinds = ["robust", *["payload"] * self._slices] if self._slices else ["payload"]
-        return Message(
-            tuple(Packet(code, kind) for code, kind in zip(codes, kinds[: len(codes)], strict=True))
-        )
+        codes = self._recent.of(key, (image.shape[0], image.shape[1]), make)
+        if self._most == 2:
+            spare = codes.best(budget.packet_bytes(SPARE)) or codes.coded(0)
+            if code := codes.best(budget.packet_bytes(beside=len(spare))):
+                return Message((Packet(code), Packet(spare)))
+        code = codes.best(room)
+        return Message() if code is None else Message((Packet(code),))
 
     def receive(self, reception: Reception, size: Size) -> tuple[Tensor, int] | None:
-        """y ``[1, latent, h, w]`` and the rate; None where nothing can be decoded. Never raises."""
-        if len(reception.packets) != (1 + self._slices):
+        """y ``[1, latent, h, w]`` and the rate of the first packet that can be decoded; None without. Never raises."""
+        if len(reception.packets) > self._most:
             return None
-        codes = [packet.payload if packet.ok else None for packet in reception.packets]
-        streams, latent = self.network.streams, None
-        if self._slices:
-            latent = streams.decode_parts(codes, size)
-        elif codes[0] is not None:
-            latent = streams.decode(codes[0], size)
-        return None if latent is None else (self.network.dequantise(latent), latent.rate)
+        for packet in reception.packets:
+            latent = self.network.streams.decode(packet.payload, size) if packet.ok else None
+            if latent is not None:
+                return self.network.dequantise(latent), latent.rate
+        return None
 
 
 class Encodings:
     """A latent at every rate of its codec, each coded at most once.
 
     :param y: ``[1, latent, h, w]``
-    :param slices: in so many parts behind the rate and the hyper-latent; 0: all in one code
     """
 
-    def __init__(self, network: Hyperprior, y: Tensor, slices: int = 0) -> None:
-        self._network, self._y, self._slices = network, y, slices
-        self._coded: dict[int, list[bytes]] = {}
+    def __init__(self, network: Hyperprior, y: Tensor) -> None:
+        self._network, self._y = network, y
+        self._coded: dict[int, bytes] = {}
 
-    def coded(self, rate: int) -> list[bytes]:
-        """The packets at that rate."""
+    def coded(self, rate: int) -> bytes:
+        """The code at that rate."""
         if rate not in self._coded:
-            latent: Latent = self._network.quantise(self._y, rate)
-            streams = self._network.streams
-            whole = (
-                [streams.encode(latent)] if not self._slices else streams.encode_parts(latent, self._slices)
-            )
-            self._coded[rate] = whole
+            self._coded[rate] = self._network.streams.encode(self._network.quantise(self._y, rate))
         return self._coded[rate]
 
-    def best(self, head: int, room: int = 0) -> list[bytes]:
-        """The highest rate whose first packet takes at most ``head`` bytes and the others ``room``; empty for none."""
-
-        def fits(rate: int) -> bool:
-            first, *others = self.coded(rate)
-            return len(first) <= head and all(len(code) <= room for code in others)
-
-        rate = largest_rung(self._network.rates, fits)
-        return [] if rate is None else self.coded(rate)
+    def best(self, room: int) -> bytes | None:
+        """The code of the highest rate that takes at most ``room`` bytes; None where none does."""
+        rate = largest_rung(self._network.rates, lambda rate: len(self.coded(rate)) <= room)
+        return None if rate is None else self.coded(rate)
 
 
 __all__ = ["Encodings", "LatentPackets", "LearnedCodec", "Packets"]

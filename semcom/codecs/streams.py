@@ -1,8 +1,7 @@
-"""The whole numbers of a hyperprior's latent as bytes: in one code, or in several that can be lost one by one."""
+"""The whole numbers of a hyperprior's latent as bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,7 +67,7 @@ class Streams:
 
     def decode(self, code: bytes, size: Size) -> Latent | None:
         """The latent of an image of ``size`` (height, width); None where the bytes are no code. Never raises."""
-        found = self.decode_head(code, size)
+        found = self._decode_head(code, size)
         if found is None:
             return None
         rows = self._rows(found.z, found.rate, _grid(found.symbols))
@@ -79,29 +78,7 @@ class Streams:
         found.symbols[rows > 0] = values[len(head) :]
         return found
 
-    def encode_parts(self, latent: Latent, slices: int) -> list[bytes]:
-        """Rate and z, then the symbols in ``slices`` parts, neighbouring cells in different ones."""
-        rows = self._rows(latent.z, latent.rate, _grid(latent.symbols))
-        parts = [(rows > 0) & where for where in _slices(_grid(latent.symbols), slices)]
-        codes = [self._tables.encode(*self._head(latent))]
-        codes += [self._tables.encode(latent.symbols[part], rows[part]) for part in parts]
-        return [code or bytes(1) for code in codes]  # no packet is empty
-
-    def decode_parts(self, codes: Sequence[bytes | None], size: Size) -> Latent | None:
-        """What the parts that arrived say; symbols of the others are 0. None without the first part. Never raises."""
-        found = self.decode_head(codes[0], size) if codes and codes[0] is not None else None
-        if found is None:
-            return None
-        grid = _grid(found.symbols)
-        rows = self._rows(found.z, found.rate, grid)
-        for code, where in zip(codes[1:], _slices(grid, len(codes) - 1), strict=True):
-            part = (rows > 0) & where
-            values = None if code is None else self._tables.decode(code, rows[part])
-            if values is not None:
-                found.symbols[part] = values
-        return found
-
-    def decode_head(self, code: bytes, size: Size) -> Latent | None:
+    def _decode_head(self, code: bytes, size: Size) -> Latent | None:
         """Rate and z from the front of a code, all symbols 0."""
         h, w = (-(-n // STRIDE) for n in size)
         z = np.zeros((self._network.hyper, -(-h // HYPER), -(-w // HYPER)), np.int64)
@@ -124,9 +101,3 @@ class Streams:
 
 def _grid(symbols: Ints) -> Size:
     return symbols.shape[1], symbols.shape[2]
-
-
-def _slices(grid: Size, count: int) -> list[NDArray[np.bool_]]:
-    """Which cells ``[h, w]`` each slice holds: next to each other lie cells of different slices."""
-    i, j = np.indices(grid)
-    return [(i * max(count // 2, 1) + j) % count == part for part in range(count)]

@@ -37,8 +37,8 @@ class Traced:
     def channel_uses(self) -> int:
         return int(self._note("channel_uses"))
 
-    def packet_bytes(self, packets: int = 1, protection: str = "payload") -> int:
-        return int(self._note("packet_bytes", int(packets), str(protection)))
+    def packet_bytes(self, packets: int = 1, protection: str = "payload", beside: int = 0) -> int:
+        return int(self._note("packet_bytes", int(packets), str(protection), int(beside)))
 
     def symbols(self) -> int:
         return int(self._note("symbols"))

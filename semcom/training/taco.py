@@ -247,7 +247,7 @@ def receive(codec: Hyperprior, encodings: Sequence[Encodings], images: Sequence[
     """The best of each image's ``encodings`` in ``room`` bytes, decoded."""
     recovered, sizes, psnr = [], [], []
     for one, image in zip(encodings, images, strict=True):
-        code = b"".join(one.best(room))
+        code = one.best(room) or b""
         shown = codec.decompress([code], (image.shape[0], image.shape[1]))[0] if code else None
         recovered.append(Recovered(image=shown))
         sizes.append(len(code))

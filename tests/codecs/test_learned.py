@@ -16,8 +16,7 @@ from semcom import codecs, pretrained
 from semcom.codecs import hyperprior
 from semcom.codecs.base import Ladder
 from semcom.codecs.hyperprior import RATES, Hyperprior
-from semcom.codecs.learned import SLICES, LatentPackets, LearnedCodec
-from semcom.codecs.streams import _slices
+from semcom.codecs.learned import LatentPackets, LearnedCodec
 from semcom.data.scenes import draw_scenes, render
 from semcom.types import Image, Packet, ReceivedPacket, Reception
 from tests.fakes import FakeBudget, psnr, smooth_image
@@ -54,9 +53,6 @@ def test_codes_hold_what_was_quantised_at_every_rate_and_size() -> None:
             back = network.streams.decode(network.streams.encode(latent), size)
             assert back is not None and back.rate == rate, seed
             assert np.array_equal(back.z, latent.z) and np.array_equal(back.symbols, latent.symbols), seed
-            parts = network.streams.encode_parts(latent, SLICES)
-            back = network.streams.decode_parts(parts, size)
-            assert back is not None and np.array_equal(back.symbols, latent.symbols), seed
             largest = max(largest, int(np.abs(latent.symbols).max()))
             y_hat = network.dequantise(latent)
             assert y_hat.shape == y.shape and torch.equal(y_hat, network.dequantise(back))
@@ -115,15 +111,6 @@ def test_gradients_reach_every_part() -> None:
     (decoded.square().mean() + bits.mean() / 4096).backward()
     missing = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert missing == []
-
-
-def test_slices_hold_each_cell_once_and_no_neighbours() -> None:
-    for count in (2, 4, 8):
-        for grid in [(8, 8), (5, 3), (1, 1), (9, 16)]:
-            parts = _slices(grid, count)
-            assert np.array_equal(sum(part.astype(int) for part in parts), np.ones(grid, int))
-            for part in parts:
-                assert not (part[1:] & part[:-1]).any() and not (part[:, 1:] & part[:, :-1]).any()
 
 
 def test_any_bytes_give_an_image_or_nothing(codec: Hyperprior) -> None:
@@ -214,23 +201,34 @@ def test_another_process_with_other_arithmetic_reads_the_same(codec: Hyperprior)
     assert done.stdout.split() == expected, seed
 
 
-def test_lost_slices_cost_quality_not_the_picture(codec: Hyperprior) -> None:
+def test_the_spare_packet_costs_a_third_and_stands_in(codec: Hyperprior) -> None:
     seed, rng = fresh()
-    packets = LatentPackets("image-codec", "resilient")
-    lost: dict[int, list[float]] = {0: [], 1: [], 2: [], 4: []}
-    for image in scenes(rng, 8):
-        message = packets.send(image, image.tobytes(), FakeBudget(6000))
-        assert [p.protection for p in message.packets] == ["robust", *["payload"] * SLICES]
-        for count, found in lost.items():
-            gone = 1 + rng.permutation(SLICES)[:count]
-            received = [ReceivedPacket(p.payload, i not in gone) for i, p in enumerate(message.packets)]
-            got = packets.receive(Reception(tuple(received)), (64, 64))
-            assert got is not None
-            found.append(psnr(image, codec.picture(got[0], (64, 64))))
-    mean = {count: float(np.mean(found)) for count, found in lost.items()}
-    assert mean[0] > mean[1] + 0.3 > mean[2] > mean[4] > 8, (seed, mean)
-    headless = tuple(ReceivedPacket(p.payload, i > 0) for i, p in enumerate(message.packets))
-    assert packets.receive(Reception(headless), (64, 64)) is None
+    packets, one, two = LatentPackets("image-codec", "resilient"), LatentPackets("image-codec", "one"), 0
+    for image in scenes(rng, 12):
+        budget = FakeBudget(int(rng.integers(200, 3000)))
+        message, alone = (
+            packets.send(image, image.tobytes(), budget),
+            one.send(image, image.tobytes(), budget),
+        )
+        assert budget.cost(message) <= budget.channel_uses, seed
+        if len(message.packets) < 2:
+            assert message.packets == alone.packets and budget.channel_uses < 1000, seed
+            continue
+        two += 1
+        first, spare = (p.payload for p in message.packets)
+        least = len(codec.compress([image], 0)[0])
+        assert len(spare) <= max(least, budget.packet_bytes(3)), seed
+        assert len(first) >= 0.6 * len(alone.packets[0].payload) - 2 * least, seed
+        shown = []
+        for lost in ([], [0], [1], [0, 1]):
+            received = tuple(ReceivedPacket(p.payload, i not in lost) for i, p in enumerate(message.packets))
+            shown.append(packets.receive(Reception(received), (64, 64)))
+        whole, second, first_alone, nothing = shown
+        assert whole is not None and second is not None and first_alone is not None and nothing is None, seed
+        assert torch.equal(whole[0], first_alone[0]) and whole[1] == first_alone[1] >= second[1], seed
+        want = codec.decompress([spare], (64, 64))[0]
+        assert want is not None and np.array_equal(codec.picture(second[0], (64, 64)), want), seed
+    assert two > 3, seed
 
 
 def test_the_highest_rate_that_fits(codec: Hyperprior) -> None:

@@ -13,13 +13,13 @@ from semcom.types import Budget, Image, Message, Query, Reception, Recovered
     "learned-codec",
     family="baselines",
     paper="Minnen et al., NeurIPS 2018, arXiv 1809.02736; gain units: Cui et al., CVPR 2021",
-    sends="rate, hyper-latent and latent in one range code; packets: resilient in a robust packet and four others",
+    sends="rate, hyper-latent and latent in one range code; packets: resilient adds a coarser one in a second packet",
 )
 class LearnedCodecSystem(System):
     """A picture by a learned codec at the highest rate that fits. Over the air: its range code.
 
-    :param packets: ``one``, or ``resilient``: a robust packet with the rate and the hyper-latent, and four packets
-        with every fourth cell of the latent each; a lost one leaves its cells at the mean that the hyper-latent says.
+    :param packets: ``one``, or ``resilient``: behind the packet with the picture a spare one, with the same picture at
+        the highest rate that fits a third of the budget, which is used where the first is lost.
     :param weights: a shipped name or a folder.
     """
 
