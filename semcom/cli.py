@@ -8,12 +8,14 @@ import importlib
 import inspect
 import os
 import shutil
+import signal
 import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import semcom
@@ -21,6 +23,7 @@ from channels.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from channels.registry import Registry
+    from semcom.sweep.progress import Step
     from semcom.sweep.results import Results
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130  # exit codes
@@ -55,7 +58,7 @@ def _fail(message: str, code: int) -> int:
 def _run(options: argparse.Namespace) -> int:
     """Compute, then show and write the report."""
     from semcom.scenario import Scenario
-    from semcom.sweep.run import RunError, run
+    from semcom.sweep.run import RunError, run, shown
 
     scenario = Scenario.load(options.scenario, options.set or ())
     out = Path(options.out or Path("runs") / scenario.name)
@@ -65,17 +68,23 @@ def _run(options: argparse.Namespace) -> int:
         print("\n".join(estimate(scenario, options.device).lines(options.workers)))
         return 0
     try:
-        results = run(
-            scenario,
-            out,
-            options.workers,
-            progress=not options.quiet,
-            scheduler=options.scheduler,
-            retry_failed=options.retry_failed,
-            timeout=options.timeout,
-            cache=not options.no_cache,
-            device=options.device,
-        )
+        with _interruptible() as check, shown(not options.quiet) as report:
+
+            def step(state: Step) -> None:
+                check()
+                report(state)
+
+            results = run(
+                scenario,
+                out,
+                options.workers,
+                progress=step,
+                scheduler=options.scheduler,
+                retry_failed=options.retry_failed,
+                timeout=options.timeout,
+                cache=not options.no_cache,
+                device=options.device,
+            )
     except RunError as error:
         return _fail(str(error), FAILED)
     failures = results.failures()
@@ -94,6 +103,35 @@ def _run(options: argparse.Namespace) -> int:
         f"tracebacks: {out / 'run.log'}; to try again: --retry-failed",
         FAILED,
     )
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """What to call between steps: it raises the Ctrl-C that was lost, as Python drops one that meets a finaliser."""
+    asked = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+
+    def quiet(dropped: Any) -> None:
+        if dropped.exc_type is not KeyboardInterrupt:
+            hook(dropped)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check  # signals reach the main thread only
+        return
+    before, hook = signal.signal(signal.SIGINT, note), sys.unraisablehook
+    sys.unraisablehook = quiet
+    try:
+        yield check
+    finally:
+        sys.unraisablehook = hook
+        signal.signal(signal.SIGINT, before)
 
 
 def _sweep_cluster(options: argparse.Namespace) -> None:

@@ -236,6 +236,23 @@ def test_dead_parent_leaves_no_workers(scenario: Path, tmp_path: Path) -> None:
     assert len(children) >= 2 and not any(map(_alive, children))
 
 
+def test_a_ctrl_c_that_meets_a_finaliser_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    dropped: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", dropped.append)
+    before = signal.getsignal(signal.SIGINT)
+    with cli._interruptible() as check:
+        check()
+        Interrupted()
+        assert not dropped  # by Python, but nobody needs to read of it
+        with pytest.raises(KeyboardInterrupt):
+            check()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_ctrl_c_with_workers(scenario: Path, tmp_path: Path) -> None:
     """Finished points are kept, exit code 130, one message, no process left behind."""

@@ -19,7 +19,7 @@ from torch import Tensor
 import channels
 from semcom import pretrained, stats
 from semcom.data import language
-from semcom.systems.semantic.text_jscc import PAD, TextJSCC, split
+from semcom.systems.semantic.text_jscc import PAD, SPECIAL, TextJSCC, split
 from semcom.training import common, loop
 from semcom.training.caption_model import captions
 
@@ -156,9 +156,13 @@ def right(
 def scores(folder: Path, sentences: Sequence[str]) -> dict[str, Any]:
     """Shares of words that are received, with 95 % intervals; the transmitter expects 5 dB, as the system's does."""
     codec = pretrained.load(folder, lambda config: TextJSCC(**config))
-    ids, words = numbers(codec, sentences), CONTENT & frozenset(codec.vocabulary.words)
-    words = words or frozenset(codec.vocabulary.words)
-    result: dict[str, Any] = {"captions": len(sentences), "words": "colours, shapes and positions"}
+    ids, known = numbers(codec, sentences), codec.vocabulary.words
+    said = frozenset(known[i - SPECIAL] for i in ids.unique().tolist() if i >= SPECIAL)
+    if not said:  # another VLM may stay silent
+        return {"captions": len(sentences), "words": "none"}
+    words = CONTENT & said or said
+    kind = "colours, shapes and positions" if CONTENT & said else "all"
+    result: dict[str, Any] = {"captions": len(sentences), "words": kind}
     for channel in ("awgn", "rayleigh"):
         for snr_db in (-5, 0, 5, 10):
             hits, sentence = right(codec, ids, channel, snr_db, expected_db=5, words=words)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,6 +55,10 @@ class Dask:
             DIES=dies,
         )
 
+    def ready(self, count: int) -> None:
+        """Until so many workers have come up."""
+        self.wait(lambda: len(list(self.folder.glob("dask-scratch-space/worker-*"))) >= count)
+
     def jobs(self, worker: subprocess.Popen[bytes]) -> int:
         """How many jobs a worker has begun."""
         return len(list(self.traces.glob(f"{worker.pid}-*")))
@@ -97,6 +102,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_two_workers_on_a_scheduler(dask: Dask, alone: str, tmp_path: Path) -> None:
     workers = [dask.worker(0.01), dask.worker(0.01)]
+    dask.ready(2)
     steps: list[Step] = []
     results = semcom.run(SCENARIO, tmp_path / "run", scheduler=dask.address, progress=steps.append)
     assert export(results) == alone
@@ -107,17 +113,17 @@ def test_two_workers_on_a_scheduler(dask: Dask, alone: str, tmp_path: Path) -> N
 def test_a_worker_that_is_killed_changes_nothing(dask: Dask, alone: str, tmp_path: Path) -> None:
     """kill -9 while it works on a job: the other worker does that one, too."""
     workers = [dask.worker(0.3), dask.worker(0.3)]
-    killed: list[int] = []
+    dask.ready(2)
 
-    def kill(step: Step) -> None:
-        if step.done > 3 and not killed and dask.jobs(workers[0]):
-            before = dask.jobs(workers[0])
-            dask.wait(lambda: dask.jobs(workers[0]) > before or step.done > 30)  # it has just begun one
-            workers[0].send_signal(signal.SIGKILL)
-            killed.append(workers[0].pid)
+    def kill() -> None:
+        dask.wait(lambda: dask.jobs(workers[0]) >= 2)  # it has just begun one
+        workers[0].send_signal(signal.SIGKILL)
 
-    results = semcom.run(SCENARIO, tmp_path / "run", scheduler=dask.address, progress=kill)
-    assert killed and workers[0].wait(10) == -signal.SIGKILL
+    killer = threading.Thread(target=kill)
+    killer.start()
+    results = semcom.run(SCENARIO, tmp_path / "run", scheduler=dask.address)
+    killer.join()
+    assert workers[0].wait(10) == -signal.SIGKILL
     assert export(results) == alone
     assert sum(map(dask.jobs, workers)) > 2 + 4 * 3  # at least one was begun twice
 
@@ -129,7 +135,7 @@ def test_a_system_that_kills_every_worker_is_a_failure(dask: Dask, tmp_path: Pat
     )
     for _ in range(5):
         dask.worker(0.2, dies="fake-packets")
-    dask.wait(lambda: len(list(dask.folder.glob("dask-scratch-space/worker-*"))) >= 5)
+    dask.ready(5)
     results = semcom.run(scenario, tmp_path / "run", scheduler=dask.address)
     failures = results.failures()
     assert list(failures["system"]) == ["fake-packets"] and list(failures["kind"]) == ["worker died"]
