@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from importlib.metadata import version
-from typing import Literal, get_args
 
 from torch import Tensor
 
-from channels.errors import unknown
 from semcom.codecs import hyperprior
 from semcom.codecs.base import CODECS, Headers, ImageCodec, Recent, Size, largest_rung
 from semcom.codecs.hyperprior import RATES, Hyperprior
-from semcom.types import Budget, Image, Message, Packet, Reception
-
-Packets = Literal["one", "resilient"]
-SPARE = 3  # a spare packet may take one part in so many of the budget
+from semcom.codecs.packets import Packing
+from semcom.types import Budget, Image, Message, Reception
 
 
 @CODECS.register("learned")
@@ -67,18 +63,12 @@ class LearnedCodec(ImageCodec):
 class LatentPackets:
     """Both ends of the codec's latent on its way through packets: the highest rate that fits, and what arrives.
 
-    *One* packet carries everything, and a wrong bit in it is an outage. *Resilient*: behind it comes a spare packet
-    with the same picture at the highest rate that fits a third of the budget (at the lowest rate where none does),
-    which is used when the first is lost. Where two packets do not fit there is one.
-
     :param weights: of the codec: a shipped name or a folder
-    :param packets: "one" or "resilient"
+    :param packets: "one" or "resilient", see :class:`Packing`
     """
 
     def __init__(self, weights: str, packets: str) -> None:
-        if packets not in get_args(Packets):
-            raise unknown("packets", packets, get_args(Packets))
-        self._weights, self._most = weights, 2 if packets == "resilient" else 1
+        self._weights, self._packing = weights, Packing(packets)
         self._recent = Recent[Encodings]()
 
     @cached_property
@@ -94,24 +84,18 @@ class LatentPackets:
         :param key: identifies the image (and ``latent``); its latent and codes are kept for other budgets
         :param latent: gives what is sent instead of the codec's own latent of the image
         """
-        room = budget.packet_bytes()
-        if not room:
+        if not budget.packet_bytes():
             return Message()
 
         def make() -> Encodings:
             return Encodings(self.network, self.network.latent_of(image) if latent is None else latent())
 
         codes = self._recent.of(key, (image.shape[0], image.shape[1]), make)
-        if self._most == 2:
-            spare = codes.best(budget.packet_bytes(SPARE)) or codes.coded(0)
-            if code := codes.best(budget.packet_bytes(beside=len(spare))):
-                return Message((Packet(code), Packet(spare)))
-        code = codes.best(room)
-        return Message() if code is None else Message((Packet(code),))
+        return Message(self._packing.pack(codes.best, codes.coded(0), budget))
 
     def receive(self, reception: Reception, size: Size) -> tuple[Tensor, int] | None:
         """y ``[1, latent, h, w]`` and the rate of the first packet that can be decoded; None without. Never raises."""
-        if len(reception.packets) > self._most:
+        if len(reception.packets) > self._packing.most:
             return None
         for packet in reception.packets:
             latent = self.network.streams.decode(packet.payload, size) if packet.ok else None
@@ -142,4 +126,4 @@ class Encodings:
         return None if rate is None else self.coded(rate)
 
 
-__all__ = ["Encodings", "LatentPackets", "LearnedCodec", "Packets"]
+__all__ = ["Encodings", "LatentPackets", "LearnedCodec"]

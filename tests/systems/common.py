@@ -40,6 +40,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("rgb-no-more", {"embedding": "pull-back"}),
     ("entropic-student", {}),
     ("entropic-student", {"packets": "resilient"}),
+    ("entropic-student", {"packets": "quadrants"}),
     ("vlm-csc-text", {}),
     ("vlm-csc", {"design_snr_db": 0.0}),
     ("deep-jscc", {}),

@@ -126,7 +126,7 @@ def test_quadrants_partition_the_grid(grid: tuple[int, int]) -> None:
     assert [p.tolist() for p in split_grid(grid, 1)] == [list(range(grid[0] * grid[1]))]
 
 
-@pytest.mark.parametrize("packets", ["one", "resilient"])
+@pytest.mark.parametrize("packets", ["one", "quadrants"])
 def test_the_highest_rate_that_fits_is_sent(
     packets: str, weights: str, llava: Llava, rng: np.random.Generator
 ) -> None:
@@ -147,7 +147,7 @@ def test_the_highest_rate_that_fits_is_sent(
 
 
 def test_lost_quadrants_are_masked(weights: str, llava: Llava, rng: np.random.Generator) -> None:
-    system = EntropicStudent(Models(generative=llava), packets="resilient", weights=weights)
+    system = EntropicStudent(Models(generative=llava), packets="quadrants", weights=weights)
     net, trunk, image = system._net, llava.trunk, smooth_image(rng, (32, 32))
     message = system.transmit([image], FakeBudget(100_000))[0]
     rate = torch.tensor([net.rates - 1])
@@ -163,6 +163,27 @@ def test_lost_quadrants_are_masked(weights: str, llava: Llava, rng: np.random.Ge
     assert tokens is not None and np.allclose(tokens, want[0].numpy(), atol=1e-4)
     whole = system.receive([perfect(message)], [(32, 32)])[0].tokens
     assert whole is not None and not np.allclose(tokens, whole, atol=1e-3)
+
+
+def test_the_spare_packet_stands_in(weights: str, llava: Llava, rng: np.random.Generator) -> None:
+    both = EntropicStudent(Models(generative=llava), packets="resilient", weights=weights)
+    alone = EntropicStudent(Models(generative=llava), weights=weights)
+    image, budget = smooth_image(rng, (32, 32)), FakeBudget(100_000)
+    (message,) = both.transmit([image], budget)
+    first, spare = message.packets
+    assert budget.cost(message) <= budget.channel_uses
+
+    def tokens(system: EntropicStudent, *packets: ReceivedPacket) -> np.ndarray | None:
+        return system.receive([Reception(packets)], [(32, 32)])[0].tokens
+
+    for one in (first, spare):
+        got = tokens(both, *(ReceivedPacket(p.payload, p is one) for p in (first, spare)))
+        want = tokens(alone, ReceivedPacket(one.payload, True))
+        assert got is not None and np.array_equal(got, want)
+    whole = tokens(both, *(ReceivedPacket(p.payload, True) for p in (first, spare)))
+    assert np.array_equal(whole, tokens(alone, ReceivedPacket(first.payload, True)))
+    assert tokens(both, *(ReceivedPacket(p.payload, False) for p in (first, spare))) is None
+    assert tokens(both, *[ReceivedPacket(first.payload, True)] * 3) is None
 
 
 def test_weights_of_another_model_are_refused(weights: str) -> None:

@@ -14,12 +14,13 @@ from torch import Tensor
 from channels.errors import InputError, unknown
 from semcom import pretrained
 from semcom.codecs.base import largest_rung
+from semcom.codecs.packets import Packing
 from semcom.systems.base import Models, Size, System, image_key, register
 from semcom.systems.split_computing.bottleneck import Bottleneck, Ints
 from semcom.types import Budget, Image, Message, Packet, Query, Reception, Recovered
 from semcom.vlm.trunk import Trunk
 
-PACKETS = {"one": 1, "resilient": 4}
+PACKETS = ("one", "resilient", "quadrants")
 _KEPT_IMAGES = 4096  # whose latents are remembered
 
 
@@ -27,7 +28,7 @@ _KEPT_IMAGES = 4096  # whose latents are remembered
     "entropic-student",
     family="split_computing",
     paper="Matsubara et al., WACV 2022, arXiv 2108.11898; rates by Cui et al., CVPR 2021, arXiv 2003.02012",
-    sends="range-coded latents of a light encoder, with their rate (3 bits); packets: resilient: a packet a quadrant",
+    sends="range-coded latents of a light encoder, with their rate (3 bits); packets: resilient: a coarser code, too",
 )
 class EntropicStudent(System):
     """The vision tower split at an early layer. Over the air: entropy-coded latents of a light encoder.
@@ -37,8 +38,8 @@ class EntropicStudent(System):
     of its own LLaVA's vision tower and lets the tower go on: every task is served by the same bytes. Images of other
     sizes than the tower's input are resized by the transmitter, as the tower's processor does it.
 
-    :param packets: ``one``: everything in one packet, which a single wrong bit destroys; ``resilient``: the quadrants
-        of the picture are coded apart, and what arrived of them is used.
+    :param packets: ``one``: everything in one packet, which a single wrong bit destroys; ``resilient``: a spare packet
+        behind it, as in ``learned-codec``; ``quadrants`` of the picture, coded apart: what arrived of them is used.
     :param weights: a shipped name or a folder; they belong to one vision-language model.
     """
 
@@ -47,31 +48,34 @@ class EntropicStudent(System):
     def __init__(
         self,
         models: Models | None = None,
-        packets: Literal["one", "resilient"] = "one",
+        packets: Literal["one", "resilient", "quadrants"] = "one",
         weights: str = "entropic-student",
     ) -> None:
         super().__init__(models)
         if packets not in PACKETS:
-            raise unknown("packets", packets, list(PACKETS))
-        self._packets, self._weights = PACKETS[packets], weights
+            raise unknown("packets", packets, PACKETS)
+        self._quarters, self._weights = 4 if packets == "quadrants" else 1, weights
+        self._packing = None if packets == "quadrants" else Packing(packets)
         self._coded: OrderedDict[bytes, Coded] = OrderedDict()
 
     def transmit(
         self, images: Sequence[Image], budget: Budget, queries: Sequence[Query] | None = None
     ) -> list[Message]:
         """See :class:`System`."""
-        room = budget.packet_bytes(self._packets)
-        return [Message(self._of(image).best(room) if room else ()) for image in images]
+        room = budget.packet_bytes(self._quarters)
+        return [Message(self._send(self._of(image), room, budget) if room else ()) for image in images]
 
     def recover(self, reception: Reception, size: Size, query: Query | None) -> Recovered:
         """See :class:`System`."""
-        net, parts = self._net, self._parts
-        if len(reception.packets) != len(parts):
+        net, packets, parts = self._net, list(reception.packets), self._parts
+        if self._packing is not None and len(packets) <= self._packing.most:
+            packets, parts = packets[::-1], parts * len(packets)  # the first overwrites its spare
+        if len(packets) != len(parts):
             return Recovered()
         count = net.grid[0] * net.grid[1]
         values = np.zeros((net.channels, count), np.float32)
         rate, kept = np.zeros(count, np.int64), np.zeros(count, bool)
-        for packet, places in zip(reception.packets, parts, strict=True):
+        for packet, places in zip(packets, parts, strict=True):
             found = net.read(packet.payload, len(places)) if packet.ok else None
             if found is not None:
                 values[:, places], rate[places] = found
@@ -82,6 +86,12 @@ class EntropicStudent(System):
             v, r, k = (self._on_grid(a) for a in (values, rate, kept))
             tokens = self._trunk.visual_tokens(net.decode(v, r, self._trunk, k), net.split)
         return Recovered(tokens=tokens[0].float().cpu().numpy())
+
+    def _send(self, coded: Coded, room: int, budget: Budget) -> tuple[Packet, ...]:
+        """The packets of one image."""
+        if self._packing is None:
+            return tuple(map(Packet, coded.best(room)))
+        return self._packing.pack(lambda room: next(iter(coded.best(room)), None), coded.at(0)[0], budget)
 
     def _of(self, image: Image) -> Coded:
         """The latents of an image and their codes so far; budgets share them."""
@@ -102,7 +112,7 @@ class EntropicStudent(System):
     @cached_property
     def _parts(self) -> list[Ints]:
         """The places on the grid that each packet carries."""
-        return split_grid(self._net.grid, self._packets)
+        return split_grid(self._net.grid, self._quarters)
 
     @cached_property
     def _trunk(self) -> Trunk:
@@ -123,20 +133,20 @@ class Coded:
 
     def __init__(self, net: Bottleneck, features: Tensor, parts: Sequence[Ints]) -> None:
         self._net, self._features, self._parts = net, features, parts
-        self._packets: dict[int, tuple[Packet, ...]] = {}
+        self._codes: dict[int, tuple[bytes, ...]] = {}
 
-    def at(self, rate: int) -> tuple[Packet, ...]:
-        """The packets at that rate."""
-        if rate not in self._packets:
+    def at(self, rate: int) -> tuple[bytes, ...]:
+        """The codes of the parts at that rate."""
+        if rate not in self._codes:
             with torch.inference_mode():
                 values = self._net.scaled(self._features, torch.tensor([rate], device=self._features.device))
                 whole = values[0].flatten(1).round().long().cpu().numpy()
-            self._packets[rate] = tuple(Packet(self._net.write(whole[:, p], rate)) for p in self._parts)
-        return self._packets[rate]
+            self._codes[rate] = tuple(self._net.write(whole[:, p], rate) for p in self._parts)
+        return self._codes[rate]
 
-    def best(self, room: int) -> tuple[Packet, ...]:
-        """The highest rate whose packets have at most ``room`` bytes each; none where no rate does."""
-        rate = largest_rung(self._net.rates, lambda r: max(len(p.payload) for p in self.at(r)) <= room)
+    def best(self, room: int) -> tuple[bytes, ...]:
+        """The highest rate whose codes have at most ``room`` bytes each; none where no rate does."""
+        rate = largest_rung(self._net.rates, lambda r: max(map(len, self.at(r))) <= room)
         return () if rate is None else self.at(rate)
 
 
