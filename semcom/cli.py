@@ -8,14 +8,12 @@ import importlib
 import inspect
 import os
 import shutil
-import signal
 import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import semcom
@@ -57,6 +55,7 @@ def _fail(message: str, code: int) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     """Compute, then show and write the report."""
+    from semcom.interrupts import interruptible
     from semcom.scenario import Scenario
     from semcom.sweep.run import RunError, run, shown
 
@@ -68,7 +67,7 @@ def _run(options: argparse.Namespace) -> int:
         print("\n".join(estimate(scenario, options.device).lines(options.workers)))
         return 0
     try:
-        with _interruptible() as check, shown(not options.quiet) as report:
+        with interruptible() as check, shown(not options.quiet) as report:
 
             def step(state: Step) -> None:
                 check()
@@ -103,35 +102,6 @@ def _run(options: argparse.Namespace) -> int:
         f"tracebacks: {out / 'run.log'}; to try again: --retry-failed",
         FAILED,
     )
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[Callable[[], None]]:
-    """What to call between steps: it raises the Ctrl-C that was lost, as Python drops one that meets a finaliser."""
-    asked = threading.Event()
-
-    def note(number: int, frame: FrameType | None) -> None:
-        asked.set()
-        raise KeyboardInterrupt
-
-    def check() -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-
-    def quiet(dropped: Any) -> None:
-        if dropped.exc_type is not KeyboardInterrupt:
-            hook(dropped)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield check  # signals reach the main thread only
-        return
-    before, hook = signal.signal(signal.SIGINT, note), sys.unraisablehook
-    sys.unraisablehook = quiet
-    try:
-        yield check
-    finally:
-        sys.unraisablehook = hook
-        signal.signal(signal.SIGINT, before)
 
 
 def _sweep_cluster(options: argparse.Namespace) -> None:

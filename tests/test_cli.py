@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from semcom import cli
+from semcom.interrupts import interruptible
 from semcom.sweep.results import Results
 from tests.vlm import tiny
 
@@ -244,13 +245,20 @@ def test_a_ctrl_c_that_meets_a_finaliser_is_not_lost(monkeypatch: pytest.MonkeyP
     dropped: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", dropped.append)
     before = signal.getsignal(signal.SIGINT)
-    with cli._interruptible() as check:
+    with interruptible() as check:
         check()
         Interrupted()
         assert not dropped  # by Python, but nobody needs to read of it
         with pytest.raises(KeyboardInterrupt):
             check()
     assert signal.getsignal(signal.SIGINT) is before
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a script
+    try:
+        with interruptible() as check:
+            signal.raise_signal(signal.SIGINT)
+            check()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
