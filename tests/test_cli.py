@@ -237,6 +237,7 @@ def test_dead_parent_leaves_no_workers(scenario: Path, tmp_path: Path) -> None:
     assert len(children) >= 2 and not any(map(_alive, children))
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_ctrl_c_that_meets_a_finaliser_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     class Interrupted:
         def __del__(self) -> None:
@@ -261,6 +262,7 @@ def test_a_ctrl_c_that_meets_a_finaliser_is_not_lost(monkeypatch: pytest.MonkeyP
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_ctrl_c_with_workers(scenario: Path, tmp_path: Path) -> None:
     """Finished points are kept, exit code 130, one message, no process left behind."""

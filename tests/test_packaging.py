@@ -159,10 +159,11 @@ def test_wheel_runs_outside_the_clone(wheel: Path, tmp_path: Path) -> None:
     work.mkdir()
     small = ["data.samples=2", "systems=[jpeg]", "tasks=[classification]"]
     small += ["sweep={snr_db: [20], channel_uses: [2048]}"]
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [python, "-P", "-m", "semcom.cli", "run", "quickstart", *(x for s in small for x in ("--set", s))],
         cwd=work,
-        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"},
+        env=env,
         capture_output=True,
         text=True,
         check=False,
@@ -174,6 +175,7 @@ def test_wheel_runs_outside_the_clone(wheel: Path, tmp_path: Path) -> None:
     where = subprocess.run(
         [python, "-P", "-c", "import semcom, channels, scenarios; print(semcom.__file__)"],
         cwd=work,
+        env=env,
         capture_output=True,
         text=True,
         check=True,

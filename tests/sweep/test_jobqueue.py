@@ -85,6 +85,7 @@ echo "Submitted batch job $!"
 """
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.skipif(not (shutil.which("setsid") and shutil.which("bash")), reason="jobs are shell scripts")
 def test_a_started_cluster_computes_the_same_bytes(tmp_path: Path) -> None:
     for name, text in (("sbatch", SBATCH), ("scancel", "#!/bin/sh\nexit 0\n")):
